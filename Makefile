@@ -1,0 +1,56 @@
+# The commands people and CI use. CGO stays off and flags stay the same for build, vet and test, so that the
+# dependencies compile once.
+export CGO_ENABLED := 0
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+FUZZTIME ?= 20s
+ARGS     ?=
+
+GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
+STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK := $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: help build test race e2e lint vuln fuzz golden bench demo check
+
+help: ## say what there is
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/slowburn
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/slowburn ./cmd/slowburn
+
+test: ## run the tests (some minutes the first time: the dependencies compile)
+	$(GO) test ./...
+
+race: ## run the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+e2e: ## run the long end-to-end tests: kill -9, and a page in real time
+	$(GO) test -tags e2e -run '^TestE2E' -timeout 20m -v ./cmd/slowburn
+
+lint: ## gofumpt, vet, staticcheck
+	@fmt="$$($(GOFUMPT) -l .)"; if [ -n "$$fmt" ]; then echo "not gofumpt-formatted:"; echo "$$fmt"; exit 1; fi
+	$(GO) vet ./...
+	$(STATICCHECK) ./...
+
+vuln: ## known vulnerabilities, where their database can be reached
+	@$(GOVULNCHECK) ./... || { rc=$$?; if [ $$rc -eq 3 ]; then exit 3; fi; \
+		echo "vuln: the vulnerability database cannot be reached from here; nothing was checked"; }
+
+fuzz: ## fuzz each parser for FUZZTIME (20s)
+	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+		for f in $$(grep -h '^func Fuzz' $$dir/*_test.go | sed 's/func \(Fuzz[A-Za-z0-9_]*\).*/\1/'); do \
+			echo "fuzz $$dir $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$dir; \
+		done; done
+
+golden: ## rewrite the golden files
+	$(GO) test ./alerts/... -update
+
+bench: ## benchmarks; ratios are against a peer on the same input in the same run
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+demo: build ## a synthetic shop, an outage and its Slack message, in under three minutes
+	@./bin/slowburn demo $(ARGS)
+
+check: lint vuln test ## what CI checks first

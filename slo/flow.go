@@ -1,0 +1,208 @@
+// Package slo is the language and the arithmetic of service level objectives:
+// flows, the objectives promised for them, windows, budgets and burn rates.
+//
+// It is pure: no I/O, no clock, no goroutines. Its values are plain data; they
+// may be read from several goroutines as long as nobody changes them.
+// Ratios are shares in [0, 1], never percent.
+package slo
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Pos is where in a configuration file something was written.
+// The zero Pos means "not from a file".
+type Pos struct {
+	File   string
+	Line   int // from 1
+	Column int // from 1; 0 when only the line is known
+}
+
+// String returns file:line:column, without the parts that are not known.
+func (p Pos) String() string {
+	switch {
+	case p.Line == 0:
+		return p.File
+	case p.Column == 0:
+		return fmt.Sprintf("%s:%d", p.File, p.Line)
+	default:
+		return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
+	}
+}
+
+// Flow is one thing a customer does, such as a checkout or a search, on one
+// service, with the objectives promised for it.
+type Flow struct {
+	Name    string // lower-case slug, unique within its service
+	Service string // the resource attribute service.name its spans carry
+
+	// Match picks the entry spans (SERVER, CONSUMER or a root) of the flow.
+	// Service is not repeated in it; a span must satisfy both.
+	Match Selector
+
+	// BadWhen says which requests failed. Empty means the default: span
+	// status ERROR, or an HTTP status of 500 and above.
+	BadWhen Selector
+
+	// By optionally splits the flow's request counts and latencies by the
+	// value of one attribute. At most ByLimit values are kept apart, the rest
+	// is counted together under Overflow. Objectives count the whole flow.
+	By      string
+	ByLimit int
+
+	Objectives []Objective
+
+	// PageChannel and TicketChannel are the Slack channels alerts of that
+	// severity go to. Empty means the channel of the webhook.
+	PageChannel   string
+	TicketChannel string
+
+	Owner       string
+	Description string
+	Runbook     string            // an http(s) URL
+	Labels      map[string]string // added to every alert of the flow
+
+	Pos Pos
+}
+
+// Overflow is the value under which everything past a limit is counted, so
+// that totals stay exact when detail has to be given up.
+const Overflow = "__overflow__"
+
+// DefaultByLimit is how many values of Flow.By are kept apart unless the flow
+// says otherwise: enough for the big tenants of a small company, and at about
+// 4 KB a value (see collector/aggr) under half a megabyte a flow.
+const DefaultByLimit = 100
+
+// SLOs returns the flow's objectives with their identities, in order.
+func (f *Flow) SLOs() []SLO {
+	out := make([]SLO, len(f.Objectives))
+	for i := range f.Objectives {
+		out[i] = SLO{Flow: f, Objective: f.Objectives[i]}
+	}
+	return out
+}
+
+// All returns the SLOs of all flows, in order.
+func All(flows []Flow) []SLO {
+	var out []SLO
+	for i := range flows {
+		out = append(out, flows[i].SLOs()...)
+	}
+	return out
+}
+
+// SLO is one objective of one flow: what a budget, a series and an alert
+// belong to.
+type SLO struct {
+	Flow      *Flow
+	Objective Objective
+}
+
+// Name returns the SLO's name within its service, e.g. checkout-availability.
+// It is the value of the label sloth_slo.
+func (s SLO) Name() string { return s.Flow.Name + "-" + s.Objective.Name }
+
+// ID returns the SLO's identity, e.g. shop-checkout-availability, made the way
+// Sloth makes its sloth_id. History is kept under it.
+func (s SLO) ID() string { return s.Flow.Service + "-" + s.Name() }
+
+// Kind is what an objective promises.
+type Kind uint8
+
+const (
+	// Succeed promises that a share of the requests does not fail.
+	Succeed Kind = iota
+	// FasterThan promises that a share of the requests takes no longer than
+	// the threshold, whether they fail or not: a request of exactly the
+	// threshold is good, as in a Prometheus bucket `le`.
+	FasterThan
+)
+
+// Objective is a promise over a rolling window: Target is the wanted share of
+// good events.
+type Objective struct {
+	Name      string // availability, latency-300ms, or the user's own
+	Kind      Kind
+	Target    float64       // in (0, 1)
+	Threshold time.Duration // FasterThan only; > 0
+	Window    time.Duration // rolling, e.g. 30 days
+
+	// MinEvents is how many bad events the long window of a tier must hold
+	// before the tier alerts, so that one failed request at night wakes
+	// nobody.
+	MinEvents int
+
+	// Tiers are the burn-rate alerts of the objective, as Tiers(…) gives them
+	// or as the user chose them.
+	Tiers []Tier
+
+	Pos Pos
+}
+
+// DefaultWindow is the period of an SLO that names none.
+const DefaultWindow = 30 * 24 * time.Hour
+
+// DefaultMinEvents is the least number of bad events that alerts. With 3, a
+// service that fails 12 times a month within its objective pages 0 times, where
+// rules without a minimum page 8 or 9 times; the price is that a total outage
+// at one request per 10 minutes takes 30 minutes to page.
+const DefaultMinEvents = 3
+
+// Budget returns the share of events that may be bad, in (0, 1).
+func (o Objective) Budget() float64 { return Budget(o.Target) }
+
+// Sentence returns the objective as people write it: "99.9% succeed",
+// "95% under 300ms".
+func (o Objective) Sentence() string {
+	if o.Kind == FasterThan {
+		return Percent(o.Target) + " under " + Duration(o.Threshold)
+	}
+	return Percent(o.Target) + " succeed"
+}
+
+// Words returns the objective for people, with its window:
+// "99.9% succeed over 30d".
+func (o Objective) Words() string { return o.Sentence() + " over " + Duration(o.Window) }
+
+// Percent writes a ratio as percent with as many digits as it has and no
+// more than twelve: 0.999 is "99.9%".
+func Percent(ratio float64) string {
+	// 0.999*100 is 99.90000000000001; twelve digits are more than any target has.
+	short, _ := strconv.ParseFloat(strconv.FormatFloat(ratio*100, 'g', 12, 64), 64)
+	return strconv.FormatFloat(short, 'f', -1, 64) + "%"
+}
+
+// Duration writes d with the units people use in SLOs: 30d, 1h30m, 300ms. It
+// agrees with Prometheus' durations for whole milliseconds.
+func Duration(d time.Duration) string {
+	if d == 0 {
+		return "0s"
+	}
+	var b strings.Builder
+	if d < 0 {
+		b.WriteByte('-')
+		d = -d
+	}
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{
+		{24 * time.Hour, "d"},
+		{time.Hour, "h"},
+		{time.Minute, "m"},
+		{time.Second, "s"},
+		{time.Millisecond, "ms"},
+		{time.Microsecond, "us"},
+		{time.Nanosecond, "ns"},
+	} {
+		if n := d / u.unit; n > 0 {
+			fmt.Fprintf(&b, "%d%s", n, u.name)
+			d -= n * u.unit
+		}
+	}
+	return b.String()
+}

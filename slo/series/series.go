@@ -1,0 +1,104 @@
+// Package series is the one place that spells metric, label and rule names.
+//
+// Recorded series follow Sloth's convention, so that dashboards and tools made
+// for Sloth read them unchanged. Names are constants of Sloth's own package.
+package series
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/slok/sloth/pkg/common/conventions"
+
+	"github.com/slowburn-slo/slowburn/slo"
+)
+
+// Metrics of a flow and of an SLO's counters.
+const (
+	FlowRequests = "slowburn_flow_requests_total"   // counter {service,flow,outcome}
+	FlowDuration = "slowburn_flow_duration_seconds" // native histogram {service,flow}
+
+	Events = "slo_events_total" // counter per SLO, never reset
+	Errors = "slo_errors_total" // counter per SLO, never reset
+)
+
+// Recorded series of an SLO, Sloth's names.
+const (
+	Objective       = conventions.PromMetaSLOObjectiveRatioMetric
+	ErrorBudget     = conventions.PromMetaSLOErrorBudgetRatioMetric
+	PeriodDays      = conventions.PromMetaSLOTimePeriodDaysMetric
+	CurrentBurnRate = conventions.PromMetaSLOCurrentBurnRateRatioMetric
+	PeriodBurnRate  = conventions.PromMetaSLOPeriodBurnRateRatioMetric
+	BudgetRemaining = conventions.PromMetaSLOPeriodErrorBudgetRemainingRatioMetric
+	Info            = conventions.PromMetaSLOInfoMetric
+)
+
+// Labels.
+const (
+	Service  = "service"
+	FlowName = "flow"
+	Outcome  = "outcome"
+
+	ID        = conventions.PromSLOIDLabelName
+	SLOName   = conventions.PromSLONameLabelName
+	SLOServ   = conventions.PromSLOServiceLabelName
+	Window    = conventions.PromSLOWindowLabelName
+	Severity  = conventions.PromSLOSeverityLabelName
+	Goal      = conventions.PromSLOObjectiveLabelName
+	Spec      = conventions.PromSLOSpecLabelName
+	Mode      = conventions.PromSLOModeLabelName
+	Version   = conventions.PromSLOVersionLabelName
+	SLOFlow   = "slowburn_flow"
+	AlertPage = "SlowburnBudgetBurnPage"
+	AlertTick = "SlowburnBudgetBurnTicket"
+)
+
+// Values of Outcome.
+const (
+	Good = "good"
+	Bad  = "bad"
+)
+
+// ErrorRatio returns the name of the recorded error ratio over a window, e.g.
+// slo:sli_error:ratio_rate5m.
+func ErrorRatio(window time.Duration) string {
+	return conventions.PromSLIErrorMetric + slo.Duration(window)
+}
+
+// Alert returns the name of the alert of a severity.
+func Alert(s slo.Severity) string {
+	if s == slo.Page {
+		return AlertPage
+	}
+	return AlertTick
+}
+
+// SLO returns the labels that identify an SLO on all its series.
+func SLO(s slo.SLO) labels.Labels {
+	return labels.FromStrings(
+		ID, s.ID(),
+		SLOServ, s.Flow.Service,
+		SLOName, s.Name(),
+		SLOFlow, s.Flow.Name,
+	)
+}
+
+// Of returns base with the metric's name and further label pairs added.
+func Of(base labels.Labels, metric string, pairs ...string) labels.Labels {
+	b := labels.NewBuilder(base).Set(labels.MetricName, metric)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		b.Set(pairs[i], pairs[i+1])
+	}
+	return b.Labels()
+}
+
+// InfoLabels returns the labels of the series sloth_slo_info, whose value is 1.
+func InfoLabels(s slo.SLO, version string) labels.Labels {
+	return Of(SLO(s), Info,
+		Mode, "slowburn",
+		Version, version,
+		Spec, "slowburn/v1",
+		Goal, strconv.FormatFloat(s.Objective.Target*100, 'g', 12, 64),
+	)
+}
