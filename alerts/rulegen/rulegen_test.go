@@ -2,8 +2,11 @@ package rulegen
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,15 +78,21 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// promtool runs promtool, which must be installed where CI=true.
+// need skips the test where a program is not installed, and fails it where
+// CI=true.
+func need(t *testing.T, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%s is not installed: %v", program, err)
+		}
+		t.Skipf("%s is not installed (Debian package prometheus)", program)
+	}
+}
+
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
-	if _, err := exec.LookPath("promtool"); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("promtool is not installed: %v", err)
-		}
-		t.Skip("promtool is not installed (Debian package prometheus)")
-	}
+	need(t, "promtool")
 	if out, err := exec.Command("promtool", args...).CombinedOutput(); err != nil {
 		t.Fatalf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
@@ -95,6 +104,72 @@ func TestPromtoolReadsTheRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	promtool(t, "check", "rules", path)
+}
+
+// TestPrometheusLoadsTheRules starts a real Prometheus on the rules and asks it
+// what it loaded.
+func TestPrometheusLoadsTheRules(t *testing.T) {
+	need(t, "prometheus")
+	dir := t.TempDir()
+	for name, text := range map[string][]byte{
+		"prometheus.yml": []byte("global: {evaluation_interval: 1s}\nrule_files: [rules.yaml]\n"),
+		"rules.yaml":     generate(t, shop()),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	var log bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), "prometheus", "--config.file", filepath.Join(dir, "prometheus.yml"),
+		"--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", addr)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+
+	var answer struct {
+		Data struct {
+			Groups []struct {
+				Name  string
+				Rules []struct{ Name, Health, LastError string }
+			}
+		}
+	}
+	// A group is healthy once it was evaluated, 5 s after the start at most.
+	healthy := func() bool {
+		resp, err := http.Get("http://" + addr + "/api/v1/rules")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		answer.Data.Groups = nil
+		if json.NewDecoder(resp.Body).Decode(&answer) != nil || len(answer.Data.Groups) != 3 {
+			return false
+		}
+		for _, g := range answer.Data.Groups {
+			for _, r := range g.Rules {
+				if r.Health != "ok" {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	for end := time.Now().Add(30 * time.Second); !healthy(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("after 30 s Prometheus says %+v; want 3 healthy groups\n%s", answer, log.String())
+		}
+	}
 }
 
 // TestPromtoolJudgesTheAlerts runs the checkout rules over hand-written series:

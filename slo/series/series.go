@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/slok/sloth/pkg/common/conventions"
 
@@ -39,6 +40,7 @@ const (
 	Service  = "service"
 	FlowName = "flow"
 	Outcome  = "outcome"
+	By       = "by" // the value a flow is split by
 
 	ID        = conventions.PromSLOIDLabelName
 	SLOName   = conventions.PromSLONameLabelName
@@ -86,7 +88,7 @@ func SLO(s slo.SLO) labels.Labels {
 
 // Of returns base with the metric's name and further label pairs added.
 func Of(base labels.Labels, metric string, pairs ...string) labels.Labels {
-	b := labels.NewBuilder(base).Set(labels.MetricName, metric)
+	b := labels.NewBuilder(base).Set(model.MetricNameLabel, metric)
 	for i := 0; i+1 < len(pairs); i += 2 {
 		b.Set(pairs[i], pairs[i+1])
 	}
