@@ -1,0 +1,515 @@
+package web
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/series"
+)
+
+// staleAfter is the age from which data is called stale: three flushes of ten
+// seconds, so that one late flush alarms nobody.
+const staleAfter = 30 * time.Second
+
+// alertsShown bounds the list of firing alerts on top of the page. When
+// everything fails at once, the flows below tell more than a longer list.
+const alertsShown = 10
+
+// state is what a flow or an objective is in, better first.
+type state int
+
+const (
+	noData   state = iota // never had a request
+	idle                  // none in the last minutes
+	calm                  // within what the objective earns
+	unknown               // the figures that say so could not be read
+	spent                 // nothing left of the budget, though not spending faster now
+	spending              // the budget is spent faster than it is earned
+	burning               // a page fires
+)
+
+// states are all states, worst first.
+var states = []state{burning, spending, spent, unknown, calm, idle, noData}
+
+// String returns the word people read.
+func (s state) String() string {
+	return [...]string{
+		noData: "no data yet", idle: "idle", calm: "calm", unknown: "unknown",
+		spent: "spent", spending: "spending", burning: "burning",
+	}[s]
+}
+
+// Class returns the state's name in the style sheet. States that share a
+// class differ in their word.
+func (s state) Class() string {
+	return [...]string{
+		noData: "idle", idle: "idle", calm: "calm", unknown: "idle",
+		spent: "spent", spending: "spending", burning: "burning",
+	}[s]
+}
+
+// Mark returns the state's shape as a character, for the title of the tab.
+func (s state) Mark() string {
+	return [...]string{
+		noData: "–", idle: "–", calm: "○", unknown: "?",
+		spent: "◐", spending: "◐", burning: "●",
+	}[s]
+}
+
+// page is what both templates show.
+type page struct {
+	Base    string // path prefix of all links
+	Assets  string // changes when an asset does, so that browsers may keep them
+	Version string
+
+	Title    string
+	Headline string
+	State    state
+	Counts   []count
+	Notices  []notice
+	Setup    string // "flows" or "data" when those are still to come
+	Alerts   []alertView
+	More     int // alerts beyond those
+	Flows    []flowView
+	Flow     *flowView // the page of one flow
+	DataAge  string    // "4 s ago", empty when there is no data
+}
+
+type count struct {
+	N     int
+	State state
+}
+
+// notice is something about slowburn itself that the reader has to know before
+// believing the page.
+type notice struct{ What, Detail string }
+
+type alertView struct {
+	Severity slo.Severity
+	State    state
+	Flow     string
+	Link     string // empty when the flow is no longer configured
+	Summary  string
+	Since    string
+	For      string
+}
+
+type flowView struct {
+	Service, Name, Link string
+	State               state
+	Objectives          []objectiveView
+	P50, P95, P99       string
+	Rate, Errors        string
+	Spark               spark
+
+	// Match is what the flow counts. The first page shows it while there was
+	// nothing to count.
+	Match string
+
+	// For the page of the flow.
+	Owner, Description  string
+	Runbook, RunbookURL string // the URL only when it is http or https
+
+	least float64 // budget left of the objective that has least
+}
+
+type objectiveView struct {
+	Sentence string
+	State    state
+	Now      string // share of good events over the shortest window
+	Budget   *budgetView
+	Burn     string
+	Pace     string // what the burn rate means: gone in 4 h, lasts
+
+	// For the page of the flow.
+	Words, OutOf, Counts, Place string
+	Tiers                       []string
+	Windows                     []windowView
+
+	left float64
+}
+
+type budgetView struct {
+	Width float64 // of the bar, 0–100
+	Left  string  // 31%, or spent
+	Words string  // 31% left
+}
+
+type windowView struct {
+	Window, Bad, Burn string
+	Period            bool // the objective's own window
+}
+
+// picture is what a page is made of.
+type picture struct {
+	now     time.Time // what the reader's clock says
+	dataAt  time.Time // zero when there never was data
+	at      time.Time // what the numbers are as of
+	flows   []slo.Flow
+	alerts  []Alert
+	numbers numbers
+	faults  []notice // of queries
+	reload  string   // why the last configuration was refused
+	base    string   // path prefix of all links
+}
+
+// overview makes the first page.
+func overview(p picture) page {
+	out := page{Base: p.base}
+	firing := map[string]state{}
+	for _, a := range p.alerts {
+		firing[a.SLO] = max(firing[a.SLO], severityState(a.Severity))
+	}
+
+	arrived := false
+	counts := map[state]int{}
+	for i := range p.flows {
+		f := p.flow(&p.flows[i], firing)
+		arrived = arrived || f.State != noData
+		counts[f.State]++
+		out.Flows = append(out.Flows, f)
+	}
+	// Worst first. Among equals the least budget, which moves slowly, so that
+	// rows do not jump while somebody reads them; calm flows by name.
+	slices.SortStableFunc(out.Flows, func(a, b flowView) int {
+		order := cmp.Compare(b.State, a.State)
+		if a.State >= spent {
+			order = cmp.Or(order, cmp.Compare(a.least, b.least))
+		}
+		return cmp.Or(order, cmp.Compare(a.Name, b.Name), cmp.Compare(a.Service, b.Service))
+	})
+	for _, s := range states {
+		if counts[s] > 0 {
+			out.Counts = append(out.Counts, count{N: counts[s], State: s})
+		}
+	}
+	switch {
+	case len(p.flows) == 0:
+		out.Setup = "flows"
+	case !arrived:
+		out.Setup = "data"
+	}
+	p.listAlerts(&out)
+	p.tellFaults(&out)
+	out.Headline, out.State = p.headline(&out)
+	out.Title = out.State.Mark() + " " + out.Headline
+	return out
+}
+
+// headline answers the one question of the first page.
+func (p picture) headline(out *page) (string, state) {
+	var names []string
+	counts := map[state]int{}
+	for _, f := range out.Flows {
+		counts[f.State]++
+		if f.State == burning {
+			names = append(names, f.Name)
+		}
+	}
+	stale := p.stale()
+	switch {
+	case out.Setup == "flows":
+		return "No flows yet", noData
+	case len(names) == 1:
+		return names[0] + " is burning its budget", burning
+	case len(names) == 2 || len(names) == 3:
+		last := len(names) - 1
+		return strings.Join(names[:last], ", ") + " and " + names[last] + " are burning their budgets", burning
+	case len(names) > 3:
+		return fmt.Sprintf("%d flows are burning their budgets", len(names)), burning
+	case slices.ContainsFunc(out.Alerts, func(a alertView) bool { return a.State == burning }):
+		return "An alert is firing", burning
+	case out.Setup == "data":
+		return "Nothing has arrived yet", noData
+	case stale > 0:
+		return "No data for " + span(stale), unknown
+	case counts[unknown] > 0:
+		return "The budgets cannot be read", unknown
+	case counts[spending] == 1:
+		return "One flow spends faster than it earns", spending
+	case counts[spending] > 1:
+		return fmt.Sprintf("%d flows spend faster than they earn", counts[spending]), spending
+	case counts[spent] == 1:
+		return "Nothing burns, one budget is spent", spent
+	case counts[spent] > 1:
+		return fmt.Sprintf("Nothing burns, %d budgets are spent", counts[spent]), spent
+	case counts[calm] == 0:
+		return "No requests right now", idle
+	default:
+		return "All calm", calm
+	}
+}
+
+// stale returns how old the data is when that is more than it should be, or 0.
+func (p picture) stale() time.Duration {
+	if age := p.now.Sub(p.dataAt); !p.dataAt.IsZero() && age >= staleAfter {
+		return age
+	}
+	return 0
+}
+
+// tellFaults fills in what the reader has to know about the page itself.
+func (p picture) tellFaults(out *page) {
+	if age := p.stale(); age > 0 {
+		out.Notices = append(out.Notices, notice{
+			What: fmt.Sprintf("Data ends %s ago, at %s. All figures are as of then; alerts are current.", span(age), clock(p.dataAt, p.now)),
+		})
+	}
+	out.Notices = append(out.Notices, p.faults...)
+	if p.reload != "" {
+		out.Notices = append(out.Notices, notice{
+			What:   "The changed configuration was refused. The one before it goes on running.",
+			Detail: p.reload,
+		})
+	}
+	if !p.dataAt.IsZero() {
+		out.DataAge = span(p.now.Sub(p.dataAt)) + " ago"
+	}
+}
+
+// listAlerts fills in the firing alerts: pages before tickets, then the oldest
+// first.
+func (p picture) listAlerts(out *page) {
+	slos := map[string]slo.SLO{}
+	for _, s := range slo.All(p.flows) {
+		slos[s.ID()] = s
+	}
+	alerts := slices.Clone(p.alerts)
+	slices.SortStableFunc(alerts, func(a, b Alert) int {
+		return cmp.Or(
+			cmp.Compare(severityState(b.Severity), severityState(a.Severity)),
+			a.Since.Compare(b.Since),
+			cmp.Compare(a.SLO, b.SLO),
+		)
+	})
+	for i, a := range alerts {
+		if i == alertsShown {
+			out.More = len(alerts) - alertsShown
+			break
+		}
+		v := alertView{
+			Severity: a.Severity,
+			State:    severityState(a.Severity),
+			Flow:     a.SLO,
+			Summary:  a.Summary,
+			Since:    clock(a.Since, p.now),
+			For:      span(p.now.Sub(a.Since)),
+		}
+		if s, ok := slos[a.SLO]; ok {
+			v.Flow, v.Link = s.Flow.Name, p.link(s.Flow)
+			v.Summary = cmp.Or(a.Summary, s.Objective.Words())
+		}
+		out.Alerts = append(out.Alerts, v)
+	}
+}
+
+// severityState is the state an SLO is in while an alert of that severity
+// fires.
+func severityState(s slo.Severity) state {
+	if s == slo.Page {
+		return burning
+	}
+	return spending
+}
+
+// flow makes one row of the first page.
+func (p picture) flow(f *slo.Flow, firing map[string]state) flowView {
+	key := flowKey{f.Service, f.Name}
+	now := p.numbers.rates[key] // none is as good as zero
+	_, unread := p.numbers.faults[partRates]
+	quiet := !unread && now.total() == 0
+	out := flowView{
+		Service: f.Service,
+		Name:    f.Name,
+		Link:    p.link(f),
+		Rate:    unknownFigure,
+		Errors:  unknownFigure,
+		P50:     unknownFigure,
+		P95:     unknownFigure,
+		P99:     unknownFigure,
+		Spark:   newSpark(p.numbers.hour[key]),
+		least:   math.Inf(1),
+	}
+	if !unread {
+		out.Rate, out.Errors = rate(now.total()), share(now.badShare())
+	}
+	if l, ok := p.numbers.latency[key]; ok {
+		out.P50, out.P95, out.P99 = latency(l[0]), latency(l[1]), latency(l[2])
+	}
+	for _, s := range f.SLOs() {
+		o := p.objective(s, firing[s.ID()], quiet)
+		out.Objectives = append(out.Objectives, o)
+		out.State = max(out.State, o.State)
+		if o.left < out.least {
+			out.least = o.left
+		}
+	}
+	if out.State == noData {
+		out.Rate, out.Match = unknownFigure, conditions(f.Match)
+	}
+	return out
+}
+
+// objective makes one line of a flow. quiet says that the flow had no request
+// lately.
+func (p picture) objective(s slo.SLO, firing state, quiet bool) objectiveView {
+	o := s.Objective
+	n := p.numbers.slos[s.ID()]
+	left, burn, bad := n.get(series.BudgetRemaining), n.get(series.CurrentBurnRate), math.NaN()
+	hourBad := n.get(series.ErrorRatio(hour))
+	if w := o.Windows(); len(w) > 0 {
+		bad = n.get(series.ErrorRatio(w[0]))
+	}
+	if quiet {
+		// The last value of an idle window lingers in queries for a while.
+		burn, bad = math.NaN(), math.NaN()
+	}
+	out := objectiveView{
+		Sentence: o.Sentence(),
+		Now:      goodShare(bad),
+		Burn:     times(burn),
+		left:     left,
+	}
+	_, unread := p.numbers.faults[partBudgets]
+	switch {
+	case firing != 0:
+		out.State = firing
+	case unread:
+		out.State = unknown
+	case !(n.get(series.Events) > 0):
+		out.State = noData
+	case burn > 1 && !(slo.BurnRate(hourBad, o.Target) <= 1):
+		// Over the hour as well where there is one, so that a short blip does
+		// not colour the page.
+		out.State = spending
+	case left <= 0:
+		out.State = spent
+	case quiet:
+		out.State = idle
+	default:
+		out.State = calm
+	}
+	if !math.IsNaN(left) {
+		out.Budget = &budgetView{Width: 100 * min(1, max(0, left)), Left: share(max(0, left)), Words: share(max(0, left)) + " left"}
+		if left <= 0 {
+			out.Budget.Left, out.Budget.Words = "spent", "spent"
+		}
+	}
+	switch {
+	case left < 0:
+		out.Pace = share(-left) + " over"
+	case out.State == burning || out.State == spending:
+		out.Pace = gone(left, burn, o.Window, p.now)
+	case out.State == calm && burn <= 1:
+		out.Pace = "lasts"
+	}
+	return out
+}
+
+// link returns the address of a flow's page.
+func (p picture) link(f *slo.Flow) string {
+	return p.base + "/flows/" + url.PathEscape(f.Service) + "/" + url.PathEscape(f.Name)
+}
+
+// detail makes the page of one flow.
+func detail(p picture, f *slo.Flow) page {
+	one := p
+	one.flows = []slo.Flow{*f}
+	one.alerts = nil
+	for _, s := range f.SLOs() {
+		for _, a := range p.alerts {
+			if a.SLO == s.ID() {
+				one.alerts = append(one.alerts, a)
+			}
+		}
+	}
+	out := overview(one)
+	v := &out.Flows[0]
+	v.Match, v.Owner, v.Description = conditions(f.Match), f.Owner, f.Description
+	v.Runbook = f.Runbook
+	if u, err := url.Parse(f.Runbook); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
+		v.RunbookURL = f.Runbook
+	}
+	for i, s := range f.SLOs() {
+		one.explain(s, &v.Objectives[i])
+	}
+	out.Flow, out.Setup = v, ""
+	out.State = v.State
+	out.Title = v.State.Mark() + " " + f.Name
+	return out
+}
+
+// explain adds to an objective what only the flow's page shows.
+func (p picture) explain(s slo.SLO, out *objectiveView) {
+	o := s.Objective
+	n := p.numbers.slos[s.ID()]
+	out.Words = o.Words()
+	out.Place = o.Pos.String()
+	if w := o.Windows(); len(w) > 0 && out.Now != unknownFigure {
+		out.OutOf = outOf(o, n.get(series.ErrorRatio(w[0])))
+	} else {
+		out.OutOf = outOf(o, math.NaN())
+	}
+	if events := n.get(series.Events); events > 0 {
+		bad := max(0, n.get(series.Errors)) // absent while nothing was bad
+		out.Counts = fmt.Sprintf("Since counting began: %s of %s.", number(bad, 0), number(events, 0))
+	}
+	for _, w := range o.Windows() {
+		bad := n.get(series.ErrorRatio(w))
+		out.Windows = append(out.Windows, windowView{
+			Window: slo.Duration(w),
+			Bad:    share(bad),
+			Burn:   times(slo.BurnRate(bad, o.Target)),
+			Period: w == o.Window,
+		})
+	}
+	for _, t := range o.Tiers {
+		out.Tiers = append(out.Tiers, fmt.Sprintf("%s above %s× over both %s and %s",
+			t.Severity, strconv.FormatFloat(t.Factor, 'f', -1, 64), slo.Duration(t.Long), slo.Duration(t.Short)))
+	}
+}
+
+// spark is the errors of the last hour as two SVG paths: a bar a step, and a
+// base line where there were requests.
+type spark struct{ Bars, Base, Words string }
+
+const (
+	sparkPitch  = 3 // from bar to bar, for 30 of them in the 90 units of the template
+	sparkHeight = 20
+
+	// sparkTop is the least error share of a full bar. Without it a single
+	// failed request would look like an outage.
+	sparkTop = 0.01
+)
+
+// newSpark draws the steps, oldest first.
+func newSpark(steps []rates) spark {
+	top, worst := sparkTop, 0.0
+	for _, r := range steps {
+		if bad := r.badShare(); bad > worst {
+			worst, top = bad, max(top, bad)
+		}
+	}
+	var bars, base strings.Builder
+	for i, r := range steps {
+		if !(r.total() > 0) {
+			continue
+		}
+		fmt.Fprintf(&base, "M%d %dh%d", i*sparkPitch, sparkHeight, sparkPitch)
+		if tall := r.badShare() / top * (sparkHeight - 1); tall >= 1 { // less is dust
+			fmt.Fprintf(&bars, "M%d %dv-%.1f", i*sparkPitch+1, sparkHeight, tall)
+		}
+	}
+	words := "no requests in the last hour"
+	if base.Len() > 0 {
+		words = "errors of the last hour, at most " + share(worst) + " within " + slo.Duration(hourStep)
+	}
+	return spark{Bars: bars.String(), Base: base.String(), Words: words}
+}
