@@ -1,0 +1,146 @@
+package spec
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slowburn-slo/slowburn/slo"
+)
+
+// finest is the smallest error budget, and the smallest target, that is told
+// from nothing. One bad event in a billion is beyond what any service counts.
+const finest = 1e-9
+
+// percent reads a target as people write it, 99.9%, and returns it as the
+// ratio 0.999, exactly the float64 that is nearest to it.
+func percent(s string) (float64, *flaw) {
+	digits, hasSign := strings.CutSuffix(s, "%")
+	digits = strings.TrimSpace(digits)
+	n, isNumber := decimal(digits)
+	switch {
+	case !isNumber:
+		return 0, &flaw{quote(s) + " is not a percentage", "want one such as 99.9%"}
+	case !hasSign:
+		meant := "99.9%"
+		if n > 0 && n < 1 {
+			meant = slo.Percent(n)
+		} else if n > 1 && n < 100 {
+			meant = brief(digits) + "%"
+		}
+		return 0, &flaw{brief(digits) + " has no unit", "want a percentage such as " + meant}
+	case n == 100:
+		return 0, &flaw{"100% leaves no error budget", "want less than 100%"}
+	case n > 100:
+		return 0, &flaw{brief(s) + " is more than all events", "want less than 100%"}
+	case n == 0:
+		return 0, &flaw{"0% promises nothing", "want more than 0%"}
+	}
+	// Not n/100: 99.9/100 may miss the float64 that 0.999 is.
+	ratio, _ := strconv.ParseFloat(digits+"e-2", 64)
+	if ratio < finest || slo.Budget(ratio) < finest {
+		return 0, &flaw{brief(s) + " is finer than one event in a billion", "want 0.0000001% to 99.9999999%"}
+	}
+	return ratio, nil
+}
+
+// decimal reads digits with at most one point between them: no sign, no
+// exponent, no hexadecimal.
+func decimal(s string) (float64, bool) {
+	whole, part, point := strings.Cut(s, ".")
+	if !digits(whole) || point && !digits(part) {
+		return 0, false
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	return n, err == nil
+}
+
+func digits(s string) bool {
+	return s != "" && strings.Trim(s, "0123456789") == ""
+}
+
+const day = 24 * time.Hour
+
+// units are those of slo.Duration, and weeks.
+var units = map[string]time.Duration{
+	"ns": time.Nanosecond, "us": time.Microsecond, "ms": time.Millisecond, "s": time.Second,
+	"m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day,
+}
+
+// duration reads a length of time as people write it: 300ms, 1.5s, 1h30m, 30d.
+// The result is above 0.
+func duration(s string) (time.Duration, *flaw) {
+	const figures = "0123456789."
+	total := 0.0 // ns
+	for rest := strings.ReplaceAll(s, " ", ""); ; {
+		unit := strings.TrimLeft(rest, figures)
+		n, ok := decimal(rest[:len(rest)-len(unit)])
+		if !ok {
+			return 0, &flaw{quote(s) + " is not a duration", "want one such as 300ms or 30d"}
+		}
+		if unit == "" {
+			return 0, &flaw{quote(s) + " has no unit", "want a duration such as 300ms or 30d"}
+		}
+		rest = ""
+		if i := strings.IndexAny(unit, figures); i >= 0 {
+			unit, rest = unit[:i], unit[i:]
+		}
+		size, known := units[unit]
+		if !known {
+			return 0, &flaw{fmt.Sprintf("%s has the unknown unit %s", quote(s), quote(unit)), "want ms, s, m, h, d or w"}
+		}
+		total += n * float64(size)
+		if rest == "" {
+			break
+		}
+	}
+	if total >= math.MaxInt64 {
+		return 0, &flaw{quote(s) + " is longer than 292 years", "want less"}
+	}
+	d := time.Duration(math.Round(total))
+	if d == 0 {
+		return 0, &flaw{quote(s) + " is no time at all", "want more than 0"}
+	}
+	return d, nil
+}
+
+// slot is the finest time the ledger tells apart.
+const slot = 10 * time.Second
+
+// lookback reads the length of a window that an error ratio is kept over.
+// Counts are kept in slots of slot or longer.
+func lookback(s string) (time.Duration, *flaw) {
+	d, bad := duration(s)
+	if bad == nil && d%slot != 0 {
+		return 0, &flaw{slo.Duration(d) + " is not a multiple of " + slo.Duration(slot), "want one such as 30s, 5m or 30d"}
+	}
+	return d, bad
+}
+
+// The rolling windows an SLO may have.
+const (
+	// The fastest alert looks back over an hour; a shorter period would have
+	// no alert.
+	minWindow = time.Hour
+	// A year and a month: beyond that, memory buys figures nobody acts on.
+	maxWindow = 400 * day
+)
+
+// period reads the window of an SLO.
+func period(s string) (time.Duration, *flaw) {
+	if s == "week" || s == "month" || s == "quarter" {
+		return 0, &flaw{"calendar windows such as " + s + " are not supported yet", "want a rolling window such as 30d"}
+	}
+	d, bad := lookback(s)
+	switch {
+	case bad != nil:
+		return 0, bad
+	case d < minWindow:
+		return 0, &flaw{slo.Duration(d) + " is shorter than the window of the fastest alert", "want at least 1h"}
+	case d > maxWindow:
+		return 0, &flaw{slo.Duration(d) + " is more than a year and a month", "want at most 400d"}
+	}
+	return d, nil
+}
