@@ -4,7 +4,7 @@ export CGO_ENABLED := 0
 
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS  := -X main.version=$(VERSION)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 20s
 ARGS     ?=
 

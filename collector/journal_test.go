@@ -12,19 +12,17 @@ import (
 	"github.com/slowburn-slo/slowburn/slo/ledger"
 )
 
-var discard = slog.New(slog.DiscardHandler)
-
 const checkout = "shop-checkout-availability"
 
-var defs = []ledger.Def{{ID: checkout, Windows: []time.Duration{5 * time.Minute, 30 * 24 * time.Hour}}}
+var testDefs = []ledger.Def{{ID: checkout, Windows: []time.Duration{5 * time.Minute, 30 * 24 * time.Hour}}}
 
 func openTest(t *testing.T, dir string) (*journal, *ledger.Ledger) {
 	t.Helper()
-	j, l, err := openJournal(dir, time.UnixMilli(1_760_000_000_000), discard)
+	j, l, err := openJournal(dir, time.UnixMilli(1_760_000_000_000), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Define(defs)
+	l.Define(testDefs)
 	return j, l
 }
 

@@ -6,6 +6,7 @@ package series
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -64,8 +65,12 @@ const (
 
 // ErrorRatio returns the name of the recorded error ratio over a window, e.g.
 // slo:sli_error:ratio_rate5m.
-func ErrorRatio(window time.Duration) string {
-	return conventions.PromSLIErrorMetric + slo.Duration(window)
+func ErrorRatio(window time.Duration) string { return conventions.GetSLIErrorMetric(window) }
+
+// WindowName returns a window as it stands in names and in the label
+// sloth_window: as Prometheus writes durations, so that 7 days are 1w.
+func WindowName(window time.Duration) string {
+	return strings.TrimPrefix(ErrorRatio(window), conventions.PromSLIErrorMetric)
 }
 
 // Alert returns the name of the alert of a severity.

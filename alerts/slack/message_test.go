@@ -1,0 +1,262 @@
+package slack
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/prometheus/alertmanager/alert"
+	"github.com/prometheus/common/model"
+
+	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/series"
+)
+
+// fired is well before any test runs, so that what ended after it has ended.
+var fired = time.Date(2024, 1, 15, 14, 3, 0, 0, time.UTC)
+
+func checkout(severity slo.Severity, resolved time.Time) *alert.Alert {
+	end := time.Now().Add(time.Hour)
+	if !resolved.IsZero() {
+		end = resolved
+	}
+	return &alert.Alert{Alert: model.Alert{
+		Labels: model.LabelSet{
+			model.AlertNameLabel: model.LabelValue(series.Alert(severity)),
+			series.ID:            "shop-checkout-availability",
+			series.SLOServ:       "shop",
+			series.SLOName:       "checkout-availability",
+			series.SLOFlow:       "checkout",
+			series.Severity:      model.LabelValue(severity),
+		},
+		Annotations: model.LabelSet{
+			objective: "99.9% succeed over 30d",
+			burnLong:  "22.3",
+			limits:    "14.4× over 1h and 5m, or 6× over 6h and 30m",
+			owner:     "payments",
+			runbook:   "https://wiki.example/checkout?a=1&b=2",
+		},
+		StartsAt: fired,
+		EndsAt:   end,
+	}}
+}
+
+func availability() slo.Objective {
+	return slo.Objective{
+		Name: "availability", Target: 0.999, Window: slo.DefaultWindow,
+		Tiers: slo.Tiers(0.999, slo.DefaultWindow),
+	}
+}
+
+func someFacts() Facts {
+	return Facts{
+		Objective: availability(),
+		Burns: map[time.Duration]float64{
+			5 * time.Minute: 31, time.Hour: 22.3, 2 * time.Hour: 11.2, 24 * time.Hour: 3.4,
+		},
+		Since:        fired.Add(-time.Minute),
+		Bad:          412,
+		Total:        13300,
+		BudgetLeft:   0.46,
+		BudgetBefore: 0.61,
+	}
+}
+
+func testWebhook(t *testing.T, o Options) *Webhook {
+	t.Helper()
+	if o.URL.Empty() {
+		o.URL = NewSecret("https://hooks.slack.invalid/services/T0/B0/canary")
+	}
+	w, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func TestMessage(t *testing.T) {
+	external, err := url.Parse("https://slo.example/burn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := slo.Objective{
+		Name: "latency-300ms", Kind: slo.FasterThan, Threshold: 300 * time.Millisecond, Target: 0.95,
+		Window: slo.DefaultWindow, Tiers: slo.Tiers(0.95, slo.DefaultWindow),
+	}
+	afterwards := someFacts()
+	afterwards.Bad, afterwards.Total = 1204, 101200
+	afterwards.Burns = map[time.Duration]float64{5 * time.Minute: 0.2, time.Hour: 15}
+	latency := someFacts()
+	latency.Objective = slow
+	latency.Burns = map[time.Duration]float64{5 * time.Minute: 12, time.Hour: 10.5}
+	latency.BudgetLeft, latency.BudgetBefore = -0.2, 0.1
+
+	bare := checkout(slo.Page, time.Time{})
+	bare.Annotations = nil
+
+	var many []*alert.Alert
+	for i := range 25 {
+		a := checkout(slo.Page, time.Time{})
+		if i%3 == 0 {
+			a.EndsAt = fired.Add(time.Minute)
+		}
+		a.Labels[series.SLOFlow] = model.LabelValue(fmt.Sprintf("flow-%02d", i))
+		many = append(many, a)
+	}
+	foreignPage := &alert.Alert{Alert: model.Alert{
+		Labels:      model.LabelSet{model.AlertNameLabel: "DiskFull", series.Severity: "page"},
+		Annotations: model.LabelSet{summary: "Disk of db-1 is full", description: "3 % left"},
+		StartsAt:    fired, EndsAt: time.Now().Add(time.Hour),
+	}}
+
+	for _, tc := range []struct {
+		name    string
+		alerts  []*alert.Alert
+		facts   *Facts
+		again   bool
+		channel string
+		noURL   bool
+	}{
+		{name: "page", alerts: []*alert.Alert{checkout(slo.Page, time.Time{})}, facts: ptr(someFacts()), channel: "#shop"},
+		{name: "page-again", alerts: []*alert.Alert{checkout(slo.Page, time.Time{})}, facts: ptr(someFacts()), again: true},
+		{name: "ticket", alerts: []*alert.Alert{checkout(slo.Ticket, time.Time{})}, facts: ptr(someFacts())},
+		{name: "ticket-afterwards", alerts: []*alert.Alert{checkout(slo.Ticket, time.Time{})}, facts: &afterwards},
+		{name: "slow", alerts: []*alert.Alert{checkout(slo.Page, time.Time{})}, facts: &latency},
+		{name: "resolved", alerts: []*alert.Alert{checkout(slo.Page, fired.Add(38*time.Minute))}, facts: &afterwards, channel: "#shop"},
+		{name: "resolved-slow", alerts: []*alert.Alert{checkout(slo.Page, fired.Add(100*time.Minute))}, facts: &latency},
+		{name: "no-facts", alerts: []*alert.Alert{checkout(slo.Page, time.Time{})}},
+		{name: "no-facts-resolved", alerts: []*alert.Alert{checkout(slo.Page, fired.Add(38*time.Minute))}},
+		{name: "bare", alerts: []*alert.Alert{bare}, noURL: true},
+		{name: "many", alerts: many, facts: ptr(someFacts())},
+		{name: "foreign", alerts: []*alert.Alert{foreignPage}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := Options{ExternalURL: external}
+			if tc.noURL {
+				o.ExternalURL = nil
+			}
+			if tc.facts != nil {
+				o.Facts = func(id string, firedAt time.Time) (Facts, bool) {
+					if id != "shop-checkout-availability" || !firedAt.Equal(fired) {
+						t.Errorf("Facts(%q, %v), want the alert's SLO and start", id, firedAt)
+					}
+					return *tc.facts, true
+				}
+			}
+			c := testWebhook(t, o).Channel(tc.channel).(*channel)
+			body, err := c.message(tc.alerts, tc.again)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var pretty bytes.Buffer
+			if err := json.Indent(&pretty, body, "", "  "); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, tc.name, pretty.Bytes())
+		})
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// TestHostileText holds what senders and configurations name to plain text
+// within Slack's limits: no mention, no link, no endless message.
+func TestHostileText(t *testing.T) {
+	hostile := "<!channel> <https://x|y> <@U123> & " + strings.Repeat("<", 5000) + "\n\u2028\u202eevil"
+	alerts := make([]*alert.Alert, 500)
+	for i := range alerts {
+		a := checkout(slo.Page, time.Time{})
+		for k := range a.Labels {
+			if k != series.Severity {
+				a.Labels[k] = model.LabelValue(hostile)
+			}
+		}
+		a.Annotations = model.LabelSet{}
+		for _, k := range []model.LabelName{summary, description, objective, burnLong, burnShort, limit, limits, longWindow, shortWindow, owner} {
+			a.Annotations[k] = model.LabelValue(hostile)
+		}
+		a.Annotations[runbook] = "https://wiki.example/<!channel>|x?a=<!here>|y"
+		alerts[i] = a
+	}
+	alerts[3].Annotations[runbook] = "javascript:alert(1)"
+	external := &url.URL{Scheme: "https", Host: "slo.example"}
+	c := testWebhook(t, Options{ExternalURL: external}).Channel("").(*channel)
+	for _, n := range []int{1, 500} {
+		body, err := c.message(alerts[:n], false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got message
+		if err := json.Unmarshal(body, &got); err != nil {
+			t.Fatal(err)
+		}
+		if n := utf8.RuneCountInString(got.Text); n > maxHeadline {
+			t.Errorf("headline has %d characters, want at most %d", n, maxHeadline)
+		}
+		text := got.Attachments[0].Text
+		if n := utf8.RuneCountInString(text); n > maxText {
+			t.Errorf("text has %d characters, want at most %d", n, maxText)
+		}
+		if strings.ContainsAny(got.Text+got.Attachments[0].Footer, "\n\u2028\u202e") {
+			t.Errorf("headline %q is more than one line", got.Text)
+		}
+		// What may stand between < and > is our date and our links.
+		rest := regexp.MustCompile(`<https://(wiki|slo)\.example/[^<>| ]*\|(Runbook|Dashboard)>`).ReplaceAllString(
+			got.Text+text+got.Attachments[0].Footer+got.Attachments[0].Fallback, "")
+		if strings.ContainsAny(rest, "<>") {
+			t.Errorf("message of %d alerts has active markup:\n%s", n, rest)
+		}
+		if !strings.Contains(got.Text, "&lt;!channel&gt; &lt;https://x|y&gt;") {
+			t.Errorf("headline = %q, want the flow's name in it literally", got.Text)
+		}
+	}
+}
+
+func TestWords(t *testing.T) {
+	for _, tc := range []struct{ name, got, want string }{
+		{"whole percent", percent(0.461), "46 %"},
+		{"small percent", percent(0.0312), "3.1 %"},
+		{"tiny percent", percent(0.00042), "0.04 %"},
+		{"almost ten percent", percent(0.0996), "10 %"},
+		{"almost one percent", percent(0.00949), "0.95 %"},
+		{"nothing", percent(0), "0 %"},
+		{"overspent", percent(-0.204), "-20 %"},
+		{"overspent many times", percent(-62.43), "-6,243 %"},
+		{"a hair overspent", percent(-0.00001), "0 %"},
+		{"limit", times(14.4), "14.4×"},
+		{"fast", times(31.2), "31×"},
+		{"very fast", times(1000), "1,000×"},
+		{"infinite", times(math.Inf(1)), "1,000,000,000,000,000×"},
+		{"slow", times(0.24), "0.2×"},
+		{"one request", requests(1), "1 request"},
+		{"thousands", requests(13300), "13,300 requests"},
+		{"millions", count(1234567), "1,234,567"},
+		{"seconds", span(52 * time.Second), "52 s"},
+		{"minutes", span(38*time.Minute + 50*time.Second), "38 min"},
+		{"hours and minutes", span(200 * time.Minute), "3 h 20 min"},
+		{"hours", span(30 * time.Hour), "30 h"},
+		{"days", span(80 * time.Hour), "3 d"},
+		{"negative", span(-time.Minute), "0 s"},
+		{"gone soon", ends(0.46, 31, 30*24*time.Hour), "budget gone in 10 h"},
+		{"gone in days", ends(0.9, 3, 30*24*time.Hour), "budget gone in 9 d"},
+		{"gone in minutes", ends(0.46, 1000, 30*24*time.Hour), "budget gone in 19 min"},
+		{"gone at once", ends(0.0001, 1000, 30*24*time.Hour), "budget gone within a minute"},
+		{"lasts", ends(0.46, 1, 30*24*time.Hour), ""},
+		{"spent", ends(-0.1, 0.2, 30*24*time.Hour), "budget spent"},
+		{"cut", cut("äöü€", 3), "äö…"},
+		{"not cut", cut("äöü€", 4), "äöü€"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if tc.got != tc.want {
+				t.Errorf("got %q, want %q", tc.got, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,161 @@
+package slack
+
+import (
+	"fmt"
+	"math"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+var (
+	escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
+	urlSafe = strings.NewReplacer("|", "%7C", "<", "%3C", ">", "%3E", " ", "%20", "&", "&amp;")
+)
+
+// datum makes a name or text from outside ready for Slack: on one line, not
+// too long, and without the signs that would make it a mention or a link.
+func datum[T ~string](text T) string {
+	one := strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
+			return ' '
+		case r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // they turn the text around
+			return -1
+		default:
+			return r
+		}
+	}, string(text))
+	return escaper.Replace(cut(strings.TrimSpace(one), maxDatum))
+}
+
+// link writes a link whose text is ours.
+func link(to *url.URL, text string) string {
+	return "<" + urlSafe.Replace(to.String()) + "|" + text + ">"
+}
+
+// cut shortens text to at most n characters, the last of which then is …
+func cut(text string, n int) string {
+	if utf8.RuneCountInString(text) <= n {
+		return text
+	}
+	return string([]rune(text)[:n-1]) + "…"
+}
+
+// fit joins as many lines as n characters hold and counts the others.
+func fit(lines []string, n int) string {
+	const more = "\nand %d more lines"
+	var b strings.Builder
+	left := n - len(more) - 5
+	for i, line := range lines {
+		size := utf8.RuneCountInString(line) + 1
+		if size > left {
+			fmt.Fprintf(&b, more, len(lines)-i)
+			break
+		}
+		left -= size
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// join puts a middle dot between the parts that are not empty.
+func join(parts []string) string {
+	var out []string
+	for _, p := range parts {
+		if p != "" {
+			out = append(out, p)
+		}
+	}
+	return strings.Join(out, " · ")
+}
+
+// percent writes a share with two figures: 46 %, 3.1 %, 0.04 %.
+func percent(ratio float64) string {
+	p := ratio * 100
+	switch a := math.Abs(p); {
+	case a >= 999.5:
+		sign := ""
+		if p < 0 {
+			sign = "-"
+		}
+		return sign + count(uint64(math.Min(math.Round(a), 1e15))) + " %"
+	case a >= 9.95 || a < 0.005:
+		return strconv.FormatFloat(math.Round(p)+0, 'f', 0, 64) + " %"
+	case a >= 0.95:
+		return strconv.FormatFloat(p, 'f', 1, 64) + " %"
+	default:
+		return strconv.FormatFloat(p, 'f', 2, 64) + " %"
+	}
+}
+
+// times writes a burn rate: 31×, 14.4×, 0.2×.
+func times(burn float64) string {
+	if burn >= 20 {
+		return count(uint64(math.Min(math.Round(burn), 1e15))) + "×"
+	}
+	return strconv.FormatFloat(math.Round(burn*10)/10, 'f', -1, 64) + "×"
+}
+
+// count writes a number with commas between thousands: 13,300.
+func count(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func requests(n uint64) string {
+	if n == 1 {
+		return "1 request"
+	}
+	return count(n) + " requests"
+}
+
+// span writes how long something lasted: 38 min, 3 h 20 min, 2 d.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", max(d, 0)/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%d min", d/time.Minute)
+	case d < 10*time.Hour && d%time.Hour >= time.Minute:
+		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	default:
+		return fmt.Sprintf("%d d", d/(24*time.Hour))
+	}
+}
+
+// ends says when the budget is gone at the burn rate of now. left is a share of
+// the budget of window. It is empty when the budget lasts.
+func ends(left, burn float64, window time.Duration) string {
+	switch {
+	case left <= 0:
+		return "budget spent"
+	case burn <= 1 || window == 0:
+		return ""
+	}
+	d := time.Duration(left / burn * float64(window))
+	switch {
+	case d < time.Minute:
+		return "budget gone within a minute"
+	case d >= time.Hour && d < 48*time.Hour:
+		return fmt.Sprintf("budget gone in %d h", d/time.Hour)
+	default:
+		return "budget gone in " + span(d)
+	}
+}
+
+// clock writes a time of day that each reader sees in their own zone.
+func clock(t time.Time) string {
+	return fmt.Sprintf("<!date^%d^{time}|%s>", t.Unix(), t.UTC().Format("15:04 UTC"))
+}

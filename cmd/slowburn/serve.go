@@ -1,0 +1,445 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	rungroup "github.com/oklog/run"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/prometheus/model/rulefmt"
+	"github.com/prometheus/prometheus/rules"
+	"github.com/spf13/cobra"
+
+	"github.com/slowburn-slo/slowburn/alerts/alertmanager"
+	"github.com/slowburn-slo/slowburn/alerts/eval"
+	"github.com/slowburn-slo/slowburn/alerts/rulegen"
+	"github.com/slowburn-slo/slowburn/alerts/slack"
+	"github.com/slowburn-slo/slowburn/collector"
+	"github.com/slowburn-slo/slowburn/collector/otlp"
+	"github.com/slowburn-slo/slowburn/collector/store"
+	"github.com/slowburn-slo/slowburn/dashboards/api"
+	"github.com/slowburn-slo/slowburn/dashboards/web"
+	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/series"
+)
+
+// config is what serve is told by flags and the environment.
+type config struct {
+	slos        string
+	dataDir     string
+	listen      string
+	otlpGRPC    string
+	otlpHTTP    string
+	externalURL string
+	slackFile   string
+	slackURL    slack.Secret // from the file or SLACK_WEBHOOK_URL
+	retention   time.Duration
+	flush       time.Duration
+	maxBytes    int64
+	maxSpans    int
+	maxSeries   int
+	logLevel    string
+	logFormat   string
+}
+
+func newServe() *cobra.Command {
+	var c config
+	cmd := &cobra.Command{
+		Use:   "serve --slos PATH",
+		Short: "Take traces, keep budgets, alert",
+		Long: `Take OpenTelemetry traces on 4317 (gRPC) and 4318 (HTTP), keep the error budgets
+of the flows in PATH, show them on http://localhost:9595, and alert.
+
+Send traces from a Node.js service:
+
+  OTEL_TRACES_EXPORTER=otlp OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 \
+    node --require @opentelemetry/auto-instrumentations-node/register app.js
+
+PATH is a file, or a directory whose .yaml files form one configuration. It is
+read again when a file changes and on SIGHUP; a file with faults changes nothing.
+SIGTERM answers what is under way, writes everything down and ends; a second one
+ends at once.
+
+The Slack webhook's address is a secret: give it in a file or in SLACK_WEBHOOK_URL.
+A Grafana data source of type Prometheus at http://localhost:9595 reads all series.`,
+		Example: "  slowburn serve --slos slos.yaml --slack-webhook-url-file /run/secrets/slack",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			logger, err := newLogger(c.logLevel, c.logFormat)
+			if err != nil {
+				return err
+			}
+			if c.slackURL, err = slackSecret(c.slackFile); err != nil {
+				return err
+			}
+			s, err := newServer(cmd.Context(), c, logger)
+			if err != nil {
+				return err
+			}
+			return s.run(cmd.Context())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.slos, "slos", "", "file or directory of flows and objectives (required)")
+	f.StringVar(&c.dataDir, "data-dir", "data", "directory of everything that is kept; made where missing")
+	f.StringVar(&c.listen, "listen", "127.0.0.1:9595", "address of pages and API")
+	f.StringVar(&c.otlpGRPC, "otlp-grpc-listen", "127.0.0.1:4317", "address of OTLP/gRPC")
+	f.StringVar(&c.otlpHTTP, "otlp-http-listen", "127.0.0.1:4318", "address of OTLP/HTTP")
+	f.StringVar(&c.externalURL, "external-url", "", "where people reach the pages, for links in messages (default http://<listen>)")
+	f.StringVar(&c.slackFile, "slack-webhook-url-file", "", "file with the address of a Slack incoming webhook (or set SLACK_WEBHOOK_URL)")
+	f.DurationVar(&c.retention, "retention", store.DefaultRetention, "how long series are kept")
+	f.DurationVar(&c.flush, "flush-interval", collector.DefaultFlush, "how often counts reach the disk: what a kill -9 can lose")
+	f.Int64Var(&c.maxBytes, "otlp-max-bytes", 64<<20, "largest OTLP request, in bytes after decompression")
+	f.IntVar(&c.maxSpans, "otlp-max-spans", 100_000, "most spans in one OTLP request")
+	f.IntVar(&c.maxSeries, "max-series", 10_000, "most flows and values of 'by' kept apart; the rest is counted together")
+	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
+	return cmd
+}
+
+func newLogger(level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level: %q is not a level; want debug, info, warn or error", level)
+	}
+	o := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(os.Stderr, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(os.Stderr, o)), nil
+	}
+	return nil, fmt.Errorf("--log-format: %q is not a format; want text or json", format)
+}
+
+// server is everything that serve runs, in the order of a span's way.
+type server struct {
+	config   config
+	logger   *slog.Logger
+	flows    atomic.Pointer[[]slo.Flow]
+	fault    atomic.Pointer[string] // of the newest configuration, when it was refused
+	stopping atomic.Bool
+
+	telemetry *telemetry
+	store     *store.Store
+	pipeline  *collector.Pipeline
+	otlp      *otlp.Server
+	evaluator *eval.Evaluator
+	alerts    *alertmanager.Alertmanager
+	messages  *messages
+
+	external *url.URL
+	listener net.Listener
+	http     *http.Server
+
+	cleanup []func() error // of what was opened, last first
+}
+
+// newServer opens and checks everything and starts nothing: after an error all
+// is closed again.
+func newServer(ctx context.Context, c config, logger *slog.Logger) (_ *server, err error) {
+	s := &server{config: c, logger: logger}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	if c.slos == "" {
+		return nil, errors.New("--slos is missing; want the file or directory of your flows (slowburn serve --help shows one)")
+	}
+	flows, groups, err := load(c.slos)
+	if err != nil {
+		return nil, err
+	}
+	s.flows.Store(&flows)
+	none := ""
+	s.fault.Store(&none)
+
+	if s.listener, err = net.Listen("tcp", c.listen); err != nil {
+		return nil, fmt.Errorf("--listen: %w", err)
+	}
+	s.cleanup = append(s.cleanup, func() error { s.listener.Close(); return nil })
+	if s.external, err = externalURL(c.externalURL, s.listener.Addr()); err != nil {
+		return nil, err
+	}
+	if s.telemetry, err = newTelemetry(ctx); err != nil {
+		return nil, err
+	}
+	s.cleanup = append(s.cleanup, func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		s.telemetry.shutdown(ctx)
+		return nil
+	})
+	meter := s.telemetry.meters.Meter("github.com/slowburn-slo/slowburn")
+
+	s.store, err = store.Open(store.Options{
+		Dir: filepath.Join(c.dataDir, "tsdb"), Retention: c.retention,
+		Logger: quiet(logger, "store"), Registerer: s.telemetry.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.cleanup = append(s.cleanup, s.store.Close)
+
+	s.pipeline, err = collector.New(collector.Options{
+		Flows: flows, Dir: filepath.Join(c.dataDir, "ledger"), Store: s.store, Version: version,
+		Flush: c.flush, MaxSpans: c.maxSpans, MaxSeries: c.maxSeries,
+		Logger: logger.With("component", "collector"), Meter: meter,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.cleanup = append(s.cleanup, s.pipeline.Close)
+
+	s.otlp, err = otlp.New(otlp.Options{
+		GRPCListen: c.otlpGRPC, HTTPListen: c.otlpHTTP, MaxBytes: c.maxBytes, MaxInFlight: max(128<<20, 2*c.maxBytes),
+		Sink: s.pipeline.Traces, Logger: logger.With("component", "otlp"), Meter: meter,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.cleanup = append(s.cleanup, s.otlp.Close)
+
+	if s.messages, err = s.newMessages(); err != nil {
+		return nil, err
+	}
+	s.alerts, err = alertmanager.New(alertmanager.Options{
+		Dir: filepath.Join(c.dataDir, "alertmanager"), ExternalURL: s.external, Flows: flows,
+		Notifier: s.messages.notifier,
+		Logger:   quiet(logger, "alertmanager"), Registerer: s.telemetry.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+
+	s.evaluator, err = eval.New(eval.Options{
+		Engine: s.store.RulesEngine(), Queryable: s.store, Appendable: s.store, Notify: s.alerts.Notify,
+		ExternalURL: s.external, Logger: quiet(logger, "rules"), Registerer: s.telemetry.registry,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.evaluator.Apply(groups); err != nil {
+		return nil, err
+	}
+	return s, s.routes()
+}
+
+// quiet is the logger of a library: its warnings, and its routine only when
+// debugging.
+func quiet(logger *slog.Logger, component string) *slog.Logger {
+	return slog.New(atLeast{logger.Handler()}).With("component", component)
+}
+
+// atLeast hides what is below a warning unless debugging is on.
+type atLeast struct{ slog.Handler }
+
+func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
+	return h.Handler.Enabled(ctx, l) && (l >= slog.LevelWarn || h.Handler.Enabled(ctx, slog.LevelDebug))
+}
+
+func (h atLeast) WithAttrs(a []slog.Attr) slog.Handler { return atLeast{h.Handler.WithAttrs(a)} }
+func (h atLeast) WithGroup(name string) slog.Handler   { return atLeast{h.Handler.WithGroup(name)} }
+
+func externalURL(text string, addr net.Addr) (*url.URL, error) {
+	if text == "" {
+		return &url.URL{Scheme: "http", Host: addr.String()}, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("--external-url: %q is not an address; want one such as https://slowburn.example", text)
+	}
+	return u, nil
+}
+
+// routes puts pages, API and health on one router.
+func (s *server) routes() error {
+	query, err := api.New(api.Options{
+		Engine: s.store.Engine(), Queryable: s.store, Exemplars: s.store, Rules: s.evaluator.Manager(),
+		Version: version, Logger: quiet(s.logger, "api"),
+	})
+	if err != nil {
+		return err
+	}
+	pages, err := web.New(web.Options{
+		Flows:  func() []slo.Flow { return *s.flows.Load() },
+		Engine: s.store.Engine(), Queryable: s.store,
+		Alerts: s.firing,
+		DataAt: func() time.Time { at, _ := s.pipeline.LastFlush(); return at },
+		ConfigFault: func() string {
+			return *s.fault.Load()
+		},
+		Version: version, ExternalURL: s.external.String(), Logger: s.logger.With("component", "web"),
+	})
+	if err != nil {
+		return err
+	}
+	r := chi.NewRouter()
+	r.Mount("/api/v1", query)
+	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.telemetry.registry, promhttp.HandlerOpts{}))
+	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	r.Get("/readyz", s.readyz)
+	r.Mount("/", pages)
+	s.http = &http.Server{
+		Handler:           r,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      150 * time.Second, // a query may take two minutes
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(quiet(s.logger, "http").Handler(), slog.LevelWarn),
+	}
+	return nil
+}
+
+// readyz says ready only while counts reach the store, rules are evaluated and
+// messages go out.
+func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
+	if faults := s.unready(time.Now()); len(faults) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, strings.Join(faults, "\n"))
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+func (s *server) unready(now time.Time) []string {
+	var faults []string
+	if s.stopping.Load() {
+		faults = append(faults, "stopping")
+	}
+	at, err := s.pipeline.LastFlush()
+	if age := now.Sub(at); age > 3*s.config.flush+time.Second {
+		faults = append(faults, fmt.Sprintf("counts last reached the disk %s ago; they should every %s", age.Round(time.Second), s.config.flush))
+	}
+	if err != nil {
+		faults = append(faults, fmt.Sprintf("the last flush went wrong: %v", err))
+	}
+	if judged := s.evaluator.LastEvaluation(); judged.IsZero() {
+		faults = append(faults, "alert rules have not been evaluated yet")
+	} else if age := now.Sub(judged); age > 3*rulegen.DefaultInterval {
+		faults = append(faults, fmt.Sprintf("alert rules were last evaluated %s ago; they should be every %s", age.Round(time.Second), rulegen.DefaultInterval))
+	}
+	return append(faults, s.messages.stuck(now)...)
+}
+
+// firing returns the alerts that fire now, for the pages.
+func (s *server) firing() []web.Alert {
+	var out []web.Alert
+	for _, rule := range s.evaluator.Manager().AlertingRules() {
+		for _, a := range rule.ActiveAlerts() {
+			if a.State != rules.StateFiring {
+				continue
+			}
+			out = append(out, web.Alert{
+				SLO:      a.Labels.Get(series.ID),
+				Severity: slo.Severity(a.Labels.Get(series.Severity)),
+				Since:    a.FiredAt,
+				Summary:  a.Annotations.Get("summary"),
+			})
+		}
+	}
+	return out
+}
+
+// run serves until ctx ends or a part fails, then stops in the order of the
+// line: nothing more comes in, what came in is counted and judged, what is to
+// be told is told or kept, and last the pages go.
+func (s *server) run(ctx context.Context) error {
+	defer s.close()
+	s.logger.Info("slowburn is up", "version", version,
+		"pages", "http://"+s.listener.Addr().String(),
+		"otlp_grpc", s.otlp.GRPCAddr().String(), "otlp_http", s.otlp.HTTPAddr().String(),
+		"flows", len(*s.flows.Load()), "slos", len(slo.All(*s.flows.Load())), "slack", !s.config.slackURL.Empty())
+	if !s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
+		s.logger.Warn("pages and API are open to the network without a password", "listen", s.listener.Addr().String())
+	}
+	if s.config.slackURL.Empty() {
+		s.logger.Warn("no Slack webhook: alerts are shown on the pages only; set SLACK_WEBHOOK_URL or --slack-webhook-url-file")
+	}
+
+	var g rungroup.Group
+	stage(&g, func(stop context.Context) error {
+		select {
+		case <-ctx.Done():
+			s.logger.Info("stopping: answering what is under way and writing everything down")
+		case <-stop.Done():
+		}
+		s.stopping.Store(true)
+		return nil
+	})
+	stage(&g, s.watch)
+	stage(&g, s.otlp.Run)
+	stage(&g, s.pipeline.Run)
+	stage(&g, s.evaluator.Run)
+	stage(&g, s.alerts.Run)
+	stage(&g, s.serveHTTP)
+	err := g.Run()
+	s.logger.Info("stopped")
+	return err
+}
+
+// stage adds a part to the group. Parts stop one after the other, in the order
+// they were added, each when the one before has ended.
+func stage(g *rungroup.Group, part func(context.Context) error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	g.Add(func() error {
+		defer close(done)
+		if err := part(ctx); !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil
+	}, func(error) {
+		cancel()
+		<-done
+	})
+}
+
+func (s *server) serveHTTP(ctx context.Context) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	if err := s.http.Shutdown(grace); err != nil {
+		s.http.Close()
+	}
+	return nil
+}
+
+// close closes what was opened, last first; parts that Run has closed already
+// do not mind.
+func (s *server) close() {
+	for i := len(s.cleanup) - 1; i >= 0; i-- {
+		if err := s.cleanup[i](); err != nil {
+			s.logger.Error("close", "err", err)
+		}
+	}
+	s.cleanup = nil
+}
+
+// load reads flows and everything that is made of them and can be wrong.
+func load(path string) ([]slo.Flow, []rulefmt.RuleGroup, error) {
+	flows, err := loadFlows(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	groups, err := rulegen.Groups(flows, rulegen.Options{})
+	return flows, groups, err
+}

@@ -1,0 +1,149 @@
+package collector
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/slowburn-slo/slowburn/collector/span/spantest"
+	"github.com/slowburn-slo/slowburn/slo"
+)
+
+const benchSpans = 50_000
+
+var orders = []spantest.Order{spantest.Ascending, spantest.Descending, spantest.Permuted}
+
+// benchPipeline returns a pipeline with n flows, those the corpus exercises
+// among them, each with two objectives.
+func benchPipeline(tb testing.TB, n int) *Pipeline {
+	tb.Helper()
+	st := openStore(tb, tb.TempDir())
+	tb.Cleanup(func() { st.Close() })
+	flow := func(name, method, route string) slo.Flow {
+		f := slo.Flow{Name: name, Service: "shop", Objectives: shop()[0].Objectives}
+		for _, c := range [][2]string{{slo.KeyMethod, method}, {slo.KeyRoute, route}} {
+			f.Match = append(f.Match, slo.Condition{Key: c[0], Any: []slo.Pattern{{Text: c[1]}}})
+		}
+		return f
+	}
+	flows := []slo.Flow{
+		flow("checkout", "POST", "/api/checkout"), flow("product", "GET", "/api/products/{id}"),
+		flow("search", "GET", "/api/search"), flow("cart", "*", "/api/cart*"), flow("login", "POST", "/api/login"),
+	}
+	flows[0].By = "tenant.id"
+	for i := len(flows); i < n; i++ {
+		flows = append(flows, flow(fmt.Sprintf("flow-%d", i), "GET", fmt.Sprintf("/api/v%d/things/{id}", i)))
+	}
+	p, err := New(Options{Flows: flows, Dir: tb.TempDir(), Store: st})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { p.Close() })
+	return p
+}
+
+func corpus(tb testing.TB, order spantest.Order) (requests [][]byte, now time.Time) {
+	tb.Helper()
+	requests, err := spantest.Corpus(spantest.Options{Spans: benchSpans, Order: order, Seed: 1})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return requests, spantest.Epoch
+}
+
+// BenchmarkTraces is decode, match and aggregate of whole requests.
+func BenchmarkTraces(b *testing.B) {
+	for _, flows := range []int{10, 1000} {
+		for _, order := range orders {
+			b.Run(fmt.Sprintf("flows=%d/order=%s", flows, order), func(b *testing.B) {
+				p := benchPipeline(b, flows)
+				requests, now := corpus(b, order)
+				for _, r := range requests { // series exist from here on
+					if rejected, err := p.traces(r, now); err != nil || rejected.Spans > 0 {
+						b.Fatal(rejected, err)
+					}
+				}
+				b.ReportAllocs()
+				for b.Loop() {
+					for _, r := range requests {
+						if _, err := p.traces(r, now); err != nil {
+							b.Fatal(err)
+						}
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchSpans, "ns/span")
+			})
+		}
+	}
+}
+
+// BenchmarkRatio holds decode, match and aggregate, with 1,000 flows, against a
+// plain walk by hand over the same bytes, and the field orders against each
+// other. Request by request they are measured in turn and the median of the
+// ratios is reported, so that other work on the machine hits all alike.
+func BenchmarkRatio(b *testing.B) {
+	p := benchPipeline(b, 1000)
+	requests := make([][][]byte, len(orders))
+	var now time.Time
+	for i, order := range orders {
+		requests[i], now = corpus(b, order)
+	}
+	toWalk := make([][]float64, len(orders))
+	toAscending := make([][]float64, len(orders))
+	for b.Loop() {
+		for r := range requests[0] {
+			var ascending float64
+			for i := range orders {
+				body := requests[i][r]
+				start := time.Now()
+				if _, err := spantest.Walk(body); err != nil {
+					b.Fatal(err)
+				}
+				walked := time.Now()
+				if _, err := p.traces(body, now); err != nil {
+					b.Fatal(err)
+				}
+				ours := float64(time.Since(walked))
+				if i == 0 {
+					ascending = ours
+				}
+				toWalk[i] = append(toWalk[i], ours/float64(walked.Sub(start)))
+				toAscending[i] = append(toAscending[i], ours/ascending)
+			}
+		}
+	}
+	for i, order := range orders {
+		b.ReportMetric(median(toWalk[i]), order.String()+"/walk")
+		if i > 0 {
+			b.ReportMetric(median(toAscending[i]), order.String()+"/ascending")
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+func median(x []float64) float64 {
+	slices.Sort(x)
+	return x[len(x)/2]
+}
+
+// TestTracesDoNotAllocate pins the hot path: no allocation per span, and for a
+// request of 512 spans none at all once its worker exists.
+func TestTracesDoNotAllocate(t *testing.T) {
+	p := benchPipeline(t, 100)
+	requests, now := corpus(t, spantest.Descending)
+	requests = requests[:20]
+	run := func() {
+		for _, r := range requests {
+			if _, err := p.traces(r, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	run()
+	perRequest := testing.AllocsPerRun(20, run) / float64(len(requests))
+	// A garbage collection may empty the pool of workers meanwhile.
+	if perRequest > 0.5 {
+		t.Errorf("a request of 512 spans allocates %.2f times, want 0", perRequest)
+	}
+}

@@ -1,0 +1,426 @@
+// Package collector takes spans off the wire and turns them into counts: it
+// decodes, matches, aggregates, keeps the ledger and writes the recorded
+// series.
+package collector
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/prometheus/storage"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/metric/noop"
+
+	"github.com/slowburn-slo/slowburn/collector/aggr"
+	"github.com/slowburn-slo/slowburn/collector/match"
+	"github.com/slowburn-slo/slowburn/collector/otlp"
+	"github.com/slowburn-slo/slowburn/collector/span"
+	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/ledger"
+)
+
+const (
+	// DefaultFlush is how often counts reach the ledger and the store. A page
+	// for a total outage is due 51.8 s after it began; two seconds here and
+	// five in the evaluator keep it within 60.
+	DefaultFlush = 2 * time.Second
+
+	// slow is how often the series of the long windows, and those that hardly
+	// change, are written.
+	slow = 10 * time.Second
+
+	// snapshots is how often the whole ledger is written; in between, its
+	// journal grows by some hundred bytes a flush.
+	snapshots = 5 * time.Minute
+
+	// lateness is how long ago a span may have ended: queues and retries of
+	// real senders deliver within seconds, and one that is older would be
+	// counted in minutes it does not belong to.
+	lateness = 10 * time.Minute
+
+	// skew is how far a sender's clock may be ahead.
+	skew = 30 * time.Second
+
+	// lookback is less than the five minutes after which a query no longer
+	// sees a sample.
+	lookback = 4 * time.Minute
+)
+
+// Options configure a Pipeline.
+type Options struct {
+	Flows   []slo.Flow
+	Dir     string             // of the ledger's files
+	Store   storage.Appendable // where series go
+	Version string             // shown in sloth_slo_info
+
+	Flush     time.Duration // 0: DefaultFlush; at least 100 ms
+	MaxSpans  int           // a request may hold; 0: the decoder's default
+	MaxSeries int           // of flows and by values; 0: aggr.DefaultMaxSeries
+
+	Logger *slog.Logger // nil: none
+	Meter  metric.Meter // nil: none
+}
+
+// Pipeline is a span's way from the wire to the store. Traces and Apply may be
+// called from several goroutines, before Run, while it runs, and after.
+type Pipeline struct {
+	opts      Options
+	logger    *slog.Logger
+	telemetry *telemetry
+	aggr      *aggr.Aggregator
+
+	// mu lets requests run side by side, each with one plan from begin to end,
+	// and Apply alone.
+	mu   sync.RWMutex
+	plan *plan
+
+	// flushing guards what a flush works with.
+	flushing sync.Mutex
+	ledger   *ledger.Ledger
+	journal  *journal
+	recorder *recorder
+	entries  []ledger.Entry
+	last     int64 // ms; of the newest samples
+	written  int64 // ms; when all series were written
+	saved    time.Time
+	closed   bool
+
+	flushed atomic.Pointer[flushState]
+}
+
+type flushState struct {
+	at  time.Time
+	err error
+}
+
+// New restores the ledger and prepares the way; it starts nothing. Counters are
+// written flat over the time since the last flush of the process before.
+func New(o Options) (*Pipeline, error) {
+	o.Flush = cmp.Or(o.Flush, DefaultFlush)
+	if o.Flush < 100*time.Millisecond {
+		return nil, fmt.Errorf("collector: flush interval is %v; want at least 100ms", o.Flush)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Meter == nil {
+		o.Meter = noop.Meter{}
+	}
+	a, err := aggr.New(aggr.Options{MaxSeries: o.MaxSeries})
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	p := &Pipeline{opts: o, logger: o.Logger, aggr: a}
+	p.flushed.Store(&flushState{at: now})
+	if p.telemetry, err = newTelemetry(o.Meter, p); err != nil {
+		return nil, err
+	}
+	if p.journal, p.ledger, err = openJournal(o.Dir, now, o.Logger); err != nil {
+		return nil, err
+	}
+	until := p.ledger.Now() // of the process before
+	p.last = until.UnixMilli()
+	if err := p.apply(o.Flows, now); err != nil {
+		return nil, errors.Join(err, p.journal.close())
+	}
+	if err := p.bridge(until, now); err != nil {
+		return nil, errors.Join(err, p.journal.close())
+	}
+	return p, nil
+}
+
+// plan is what the flows in force compile to.
+type plan struct {
+	workers sync.Pool // of *worker
+}
+
+func (p *Pipeline) newPlan(flows []slo.Flow) (*plan, error) {
+	program, err := match.Compile(flows)
+	if err != nil {
+		return nil, err
+	}
+	pl := &plan{}
+	pl.workers.New = func() any {
+		w := &worker{
+			matcher: program.Matcher(),
+			decoder: span.New(program.Keys(), span.Limits{MaxSpans: p.opts.MaxSpans}),
+		}
+		w.visit = w.observe
+		return w
+	}
+	return pl, nil
+}
+
+// Apply replaces the flows: history of those that stay goes on. Everything that
+// can fail is done first, so that after an error the flows are as before.
+func (p *Pipeline) Apply(flows []slo.Flow) error { return p.apply(flows, time.Now()) }
+
+func (p *Pipeline) apply(flows []slo.Flow, now time.Time) error {
+	next, err := p.newPlan(flows)
+	if err != nil {
+		return err
+	}
+	defs := make([]ledger.Def, 0, len(flows))
+	for _, s := range slo.All(flows) {
+		defs = append(defs, ledger.Def{ID: s.ID(), Windows: s.Objective.Windows()})
+	}
+	recorder := newRecorder(flows, p.opts.Version)
+
+	p.flushing.Lock()
+	defer p.flushing.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.plan != nil {
+		// What the flows that go have counted so far is theirs.
+		if err := p.flushLocked(now); err != nil {
+			p.logger.Error("flush before new flows", "err", err)
+		}
+	}
+	p.aggr.Apply(flows)
+	p.ledger.Define(defs)
+	p.plan, p.recorder, p.written = next, recorder, 0
+	// A new SLO must be in the snapshot, as journal records know only names.
+	return p.save(now)
+}
+
+// bridge writes the counters of all SLOs, unchanged, from the last flush of the
+// process before until now.
+func (p *Pipeline) bridge(until, now time.Time) error {
+	gap := now.Sub(until)
+	if gap > p.opts.Flush {
+		p.logger.Info("the ledger goes on where the process before left it; what came in between was not counted",
+			"until", until, "gap", gap.Round(time.Millisecond))
+		p.telemetry.gap.Store(int64(gap))
+	}
+	p.flushing.Lock()
+	defer p.flushing.Unlock()
+	t := max(until.UnixMilli()+1, now.Add(-45*24*time.Hour).UnixMilli())
+	for {
+		app := p.opts.Store.Appender(context.Background())
+		var errs []error
+		for i := range p.recorder.slos {
+			if s, ok := p.ledger.State(p.recorder.slos[i].id); ok {
+				errs = append(errs, p.recorder.flat(app, t, i, s))
+			}
+		}
+		// The store may be ahead where the journal could not be written; its
+		// own samples are as good.
+		err := errors.Join(errs...)
+		if err != nil && !errors.Is(err, storage.ErrOutOfOrderSample) && !errors.Is(err, storage.ErrDuplicateSampleForTimestamp) {
+			return errors.Join(fmt.Errorf("counters over the time nothing ran: %w", err), app.Rollback())
+		}
+		if err := app.Commit(); err != nil {
+			return fmt.Errorf("counters over the time nothing ran: %w", err)
+		}
+		p.last = t
+		if t >= now.UnixMilli() {
+			return nil
+		}
+		t = min(t+lookback.Milliseconds(), now.UnixMilli())
+	}
+}
+
+// worker decodes one request at a time.
+type worker struct {
+	matcher *match.Matcher
+	decoder *span.Decoder
+	visit   func(*span.Span)
+
+	now      uint64 // ns since 1970; when the request arrived
+	flows    []int32
+	kept     []byte // by values that are not in the request as such
+	events   []aggr.Event
+	rejected [reasons]int64
+}
+
+// Reasons to reject a span, for people.
+const (
+	tooOld = iota
+	inFuture
+	backwards
+	reasons
+)
+
+var why = [reasons]string{
+	tooOld:    "ended more than " + slo.Duration(lateness) + " ago",
+	inFuture:  "more than " + slo.Duration(skew) + " in the future",
+	backwards: "ending before their start",
+}
+
+func (w *worker) observe(sp *span.Span) {
+	w.flows = w.matcher.Match(sp, w.flows[:0])
+	if len(w.flows) == 0 {
+		return
+	}
+	switch {
+	case sp.End < sp.Start:
+		w.rejected[backwards]++
+		return
+	case sp.End < w.now-uint64(lateness):
+		w.rejected[tooOld]++
+		return
+	case sp.End > w.now+uint64(skew):
+		w.rejected[inFuture]++
+		return
+	}
+	for _, f := range w.flows {
+		var by []byte
+		by, w.kept = w.matcher.By(f, sp, w.kept)
+		w.events = append(w.events, aggr.Event{
+			Flow:    f,
+			Latency: sp.End - sp.Start,
+			Bad:     w.matcher.Bad(f, sp),
+			By:      by,
+		})
+	}
+}
+
+// Traces counts the spans of one ExportTraceServiceRequest. It is an otlp.Sink:
+// a request is counted whole or, when an error is returned, not at all, but for
+// the spans it says were rejected.
+func (p *Pipeline) Traces(body []byte) (otlp.Rejected, error) { return p.traces(body, time.Now()) }
+
+func (p *Pipeline) traces(body []byte, now time.Time) (otlp.Rejected, error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	w := p.plan.workers.Get().(*worker)
+	defer p.plan.workers.Put(w)
+	w.now = uint64(now.UnixNano())
+	w.events, w.kept, w.rejected = w.events[:0], w.kept[:0], [reasons]int64{}
+
+	stats, err := w.decoder.Decode(body, w.visit)
+	if err != nil {
+		return otlp.Rejected{}, err
+	}
+	p.aggr.Commit(w.events)
+	p.telemetry.count(stats, len(w.events), &w.rejected)
+
+	return rejection(&w.rejected), nil
+}
+
+func rejection(rejected *[reasons]int64) (out otlp.Rejected) {
+	for reason, n := range rejected {
+		if n == 0 {
+			continue
+		}
+		if out.Spans == 0 {
+			out.Why = "spans not counted: "
+		} else {
+			out.Why += ", "
+		}
+		out.Spans += n
+		out.Why += fmt.Sprintf("%d %s", n, why[reason])
+	}
+	return out
+}
+
+// Run flushes until ctx ends, then once more, and writes the ledger: after a
+// clean stop nothing that was accepted is lost. It returns the error of that
+// last flush. Run is called once.
+func (p *Pipeline) Run(ctx context.Context) error {
+	tick := time.NewTicker(p.opts.Flush)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			if err := p.flush(now); err != nil {
+				p.logger.Error("flush", "err", err)
+			}
+		case <-ctx.Done():
+			return errors.Join(p.flush(time.Now()), p.Close())
+		}
+	}
+}
+
+// Close writes the ledger and lets go of its files. Run calls it when it ends;
+// after that it does nothing.
+func (p *Pipeline) Close() error {
+	p.flushing.Lock()
+	defer p.flushing.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	return errors.Join(p.save(time.Now()), p.journal.close())
+}
+
+// LastFlush returns when counts last reached the store, and the error of the
+// newest flush, if it failed.
+func (p *Pipeline) LastFlush() (time.Time, error) {
+	s := p.flushed.Load()
+	return s.at, s.err
+}
+
+// Ledger returns the account of all SLOs, for reading.
+func (p *Pipeline) Ledger() *ledger.Ledger { return p.ledger }
+
+func (p *Pipeline) flush(now time.Time) error {
+	p.flushing.Lock()
+	defer p.flushing.Unlock()
+	return p.flushLocked(now)
+}
+
+// flushLocked moves what was counted since the last flush to the ledger, its
+// journal and the store, in this order: a counter in the store is never ahead
+// of the ledger. Whatever fails, the counts stay in the ledger's memory and
+// reach the disk with the next snapshot.
+func (p *Pipeline) flushLocked(now time.Time) (err error) {
+	began := time.Now()
+	defer func() {
+		state := &flushState{at: now, err: err}
+		if err != nil {
+			state.at = p.flushed.Load().at
+		}
+		p.flushed.Store(state)
+		p.telemetry.flushed(time.Since(began), err)
+	}()
+
+	// Samples of a series go forward in time, whatever the clock does.
+	t := max(now.UnixMilli(), p.last+1)
+	all := t-p.written >= slow.Milliseconds()
+
+	app := p.opts.Store.Appender(context.Background())
+	var errs []error
+	p.entries = p.entries[:0]
+	p.aggr.Flush(func(d aggr.FlowDelta) {
+		p.entries = appendEntries(p.entries, d)
+		if all {
+			errs = append(errs, p.recorder.flow(app, t, d))
+		}
+	})
+	at := time.UnixMilli(t)
+	errs = append(errs, p.journal.record(at, p.entries))
+	p.ledger.Add(at, p.entries)
+	for i := range p.recorder.slos {
+		if s, ok := p.ledger.State(p.recorder.slos[i].id); ok {
+			errs = append(errs, p.recorder.slo(app, t, i, s, all))
+		}
+	}
+	if err := app.Commit(); err != nil {
+		errs = append(errs, fmt.Errorf("store: %w", err))
+	} else {
+		p.last = t
+		if all {
+			p.written = t
+		}
+	}
+	if now.Sub(p.saved) >= snapshots || p.journal.pending {
+		errs = append(errs, p.save(now))
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Pipeline) save(now time.Time) error {
+	if err := p.journal.snapshot(p.ledger); err != nil {
+		return err
+	}
+	p.saved = now
+	return nil
+}
