@@ -78,12 +78,12 @@ func openLetters(t *testing.T, dir string) (*letters, *durable, *bytes.Buffer) {
 
 func TestDurable(t *testing.T) {
 	dir := t.TempDir()
-	l, d, _ := openLetters(t, dir)
+	l, _, _ := openLetters(t, dir)
 	l.add("c")
 	l.add("a")
 	l.add("b")
 	// No close: the process is killed.
-	l, d, _ = openLetters(t, dir)
+	l, d, _ := openLetters(t, dir)
 	if l.String() != "abc" {
 		t.Errorf("after a kill: %s, want abc", l)
 	}

@@ -108,7 +108,7 @@ func (l *lab) run(e *Evaluator) func() {
 func (l *lab) write(value float64) {
 	l.t.Helper()
 	app := l.db.Appender(context.Background())
-	if _, err := app.Append(0, labels.FromStrings(labels.MetricName, "burn"), time.Now().UnixMilli(), value); err != nil {
+	if _, err := app.Append(0, labels.FromStrings(model.MetricNameLabel, "burn"), time.Now().UnixMilli(), value); err != nil {
 		l.t.Fatal(err)
 	}
 	if err := app.Commit(); err != nil {

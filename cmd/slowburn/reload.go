@@ -68,7 +68,7 @@ func (s *server) watch(ctx context.Context) error {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 
-	loaded, err := fingerprint(s.config.slos)
+	loaded := s.loaded
 	before := loaded
 	for {
 		select {
@@ -81,8 +81,8 @@ func (s *server) watch(ctx context.Context) error {
 			continue
 		case <-tick.C:
 		}
-		var now [32]byte
-		if now, err = fingerprint(s.config.slos); err != nil {
+		now, err := fingerprint(s.config.slos)
+		if err != nil {
 			continue // being replaced, or gone: what is loaded goes on
 		}
 		if now != loaded && now == before {

@@ -129,6 +129,7 @@ type server struct {
 	logger   *slog.Logger
 	flows    atomic.Pointer[[]slo.Flow]
 	fault    atomic.Pointer[string] // of the newest configuration, when it was refused
+	loaded   [32]byte               // fingerprint of the files at the start
 	stopping atomic.Bool
 
 	telemetry *telemetry
@@ -158,6 +159,9 @@ func newServer(ctx context.Context, c config, logger *slog.Logger) (_ *server, e
 	if c.slos == "" {
 		return nil, errors.New("--slos is missing; want the file or directory of your flows (slowburn serve --help shows one)")
 	}
+	// Before the files are read, so that a change meanwhile is noticed. Without
+	// a fingerprint the first look reads them again.
+	s.loaded, _ = fingerprint(c.slos)
 	flows, groups, err := load(c.slos)
 	if err != nil {
 		return nil, err

@@ -505,7 +505,7 @@ func TestReload(t *testing.T) {
 // page and in what the API says, while Slack refuses all messages.
 func TestWebhookURLIsNowhere(t *testing.T) {
 	const canary = "CANARY0123456789"
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "invalid_token", 403) }))
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "invalid_token", http.StatusForbidden) }))
 	defer srv.Close()
 	var logs bytes.Buffer
 	dir := t.TempDir()

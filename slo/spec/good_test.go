@@ -333,35 +333,45 @@ func TestLoad(t *testing.T) {
 		{"a file of another extension", fstest.MapFS{"slos.conf": file("a")}, "slos.conf", "a"},
 		{
 			"a directory, sorted",
-			fstest.MapFS{"b.yml": file("b"), "a.yaml": file("a"), "sub/c.yaml": file("c"), "README.md": broken}, ".", "a b c",
+			fstest.MapFS{"b.yml": file("b"), "a.yaml": file("a"), "sub/c.yaml": file("c"), "README.md": broken},
+			".", "a b c",
 		},
 		{
 			"hidden files and Kubernetes' mounts",
-			fstest.MapFS{"a.yaml": file("a"), ".b.yaml": broken, "..data/a.yaml": broken, ".git/c.yaml": broken}, ".", "a",
+			fstest.MapFS{"a.yaml": file("a"), ".b.yaml": broken, "..data/a.yaml": broken, ".git/c.yaml": broken},
+			".", "a",
 		},
 		{"a hidden directory when it is asked for", fstest.MapFS{".slos/a.yaml": file("a")}, ".slos", "a"},
 		{"nothing", fstest.MapFS{"slos/README.md": broken}, "slos", "slos: holds no .yaml or .yml file; want at least one"},
 		{"missing", fstest.MapFS{}, "slos.yaml", "slos.yaml: file does not exist; want a YAML file or a directory of them"},
 		{
-			"a pipe", fstest.MapFS{"a.yaml": &fstest.MapFile{Mode: fs.ModeNamedPipe}}, ".",
+			"a pipe",
+			fstest.MapFS{"a.yaml": &fstest.MapFile{Mode: fs.ModeNamedPipe}},
+			".",
 			"a.yaml: is not a regular file; want a YAML file or a directory of them",
 		},
 		{
-			"faults of all files", fstest.MapFS{"b.yaml": broken, "a.yaml": broken, "c.yaml": file("c")}, ".",
+			"faults of all files",
+			fstest.MapFS{"b.yaml": broken, "a.yaml": broken, "c.yaml": file("c")},
+			".",
 			"a.yaml:1:1: servce: unknown key; want service\n" +
 				"a.yaml:1:1: flows: is missing; want a map of at least one flow\n" +
 				"b.yaml:1:1: servce: unknown key; want service\n" +
 				"b.yaml:1:1: flows: is missing; want a map of at least one flow",
 		},
 		{
-			"a flow in two files", fstest.MapFS{"a.yaml": file("x"), "b.yaml": file("x")}, ".",
+			"a flow in two files",
+			fstest.MapFS{"a.yaml": file("x"), "b.yaml": file("x")},
+			".",
 			`b.yaml:2:9: flows.x: service "shop" has this flow at a.yaml:2:9 already; want another name, or one flow with the objectives of both`,
 		},
 		{
-			"an id made twice", fstest.MapFS{
+			"an id made twice",
+			fstest.MapFS{
 				"a.yaml": file("x-y"),
 				"b.yaml": {Data: []byte("service: shop\nflows: {x: {match: /x, slos: [{succeed: 9%, name: y-availability}]}}")},
-			}, ".",
+			},
+			".",
 			`b.yaml:2:31: flows.x.slos[0]: has the id "shop-x-y-availability", as has the objective at a.yaml:2:33; want name: on one of them`,
 		},
 		{

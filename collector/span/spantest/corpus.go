@@ -134,7 +134,7 @@ func (g *generator) request(spans int, current bool) *collectorpb.ExportTraceSer
 					str("db.connection_string", "postgresql://postgres.shop.svc.cluster.local:5432/shop"),
 					str("db.statement", "SELECT o.id, o.state, o.total, c.name, c.email FROM orders o JOIN customers c ON c.id = o.customer_id WHERE o.id = $1 AND o.tenant = $2"),
 				}
-				scopes[0].Spans = append(scopes[0].Spans, client)
+				scopes[2].Spans = append(scopes[2].Spans, client)
 			default:
 				name := middleware[g.IntN(len(middleware))]
 				internal := g.span(trace, server.SpanId, tracepb.Span_SPAN_KIND_INTERNAL, "middleware - "+name)
@@ -145,7 +145,7 @@ func (g *generator) request(spans int, current bool) *collectorpb.ExportTraceSer
 					str("code.function.name", "handle"),
 					str("code.file.path", "/srv/shop/node_modules/express/lib/router/layer.js"),
 				}
-				scopes[0].Spans = append(scopes[0].Spans, internal)
+				scopes[1].Spans = append(scopes[1].Spans, internal)
 			}
 		}
 	}
