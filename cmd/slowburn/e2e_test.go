@@ -64,8 +64,8 @@ func checkouts(t *testing.T, n int, failed bool) []byte {
 	return body
 }
 
-// history fills dir with two hours of clean, steady traffic of a rate that ends
-// now.
+// history fills dir with eight hours of clean, steady traffic that ends now: on a
+// younger history the 6x tier over six hours would page first.
 func history(t *testing.T, dir string, rate int) {
 	t.Helper()
 	slos := filepath.Join(dir, "slos.yaml")
@@ -75,7 +75,7 @@ func history(t *testing.T, dir string, rate int) {
 	}
 	now := time.Now()
 	h := collector.History{
-		Flows: flows, Dir: filepath.Join(dir, "data", "ledger"), From: now.Add(-2 * time.Hour), To: now,
+		Flows: flows, Dir: filepath.Join(dir, "data", "ledger"), From: now.Add(-8 * time.Hour), To: now,
 		Step: func(time.Time) time.Duration { return 10 * time.Second },
 		Events: func(from, to time.Time) []aggr.Event {
 			return []aggr.Event{{Weight: uint32(float64(rate) * to.Sub(from).Seconds()), Latency: 1e7}}

@@ -261,12 +261,17 @@ func (z *zstdCompressor) Decompress(r io.Reader) (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, room := range []int{min(16*len(sealed), zstdUnsealed), zstdUnsealed} {
+	// Spans shrink to a tenth or so. Errors look alike: any may be for want of
+	// room, so the last room decides.
+	for room := 16 * len(sealed); ; room *= 8 {
+		room = min(room, zstdUnsealed)
 		if plain, err := z.decoder.DecodeAll(sealed[sealLen:], make([]byte, 0, room)); err == nil {
 			return bytes.NewReader(plain), nil
 		}
+		if room == zstdUnsealed {
+			return bytes.NewReader(sealed), nil
+		}
 	}
-	return bytes.NewReader(sealed), nil
 }
 
 // calls counts gRPC calls, those too that grpc-go answers before the handler

@@ -3,6 +3,7 @@ package otlp
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"mime"
@@ -48,6 +49,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.tell.ended(transportHTTP, rejected, refused)
 	if refused != nil {
 		s.log.Debug("request refused", "transport", "http", "reason", reasonNames[refused.reason], "from", r.RemoteAddr, "error", refused.msg)
+		// A sender that is cut off in the middle of its body sees a broken
+		// connection, not the answer, and sends it all again. Read on, for as
+		// long as the server's read timeout allows, but for one who asked first.
+		if r.Header.Get("Expect") == "" {
+			_, _ = io.Copy(io.Discard, r.Body)
+		}
 		writeRefusal(w, media, refused)
 		return
 	}

@@ -1,6 +1,7 @@
 package otlp
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/hex"
@@ -276,6 +277,47 @@ func TestHTTPOverBudget(t *testing.T) {
 	go func() { <-inside }()
 	if got := post(t, s, "POST", "/v1/traces", "application/x-protobuf", nil, body, false).StatusCode; got != http.StatusOK {
 		t.Errorf("code with the budget free again = %d, want 200", got)
+	}
+}
+
+// TestHTTPRefusedBeforeTheBody sends all of a body that nobody wants to senders
+// who read the answer only afterwards: they must find it, not a broken
+// connection.
+func TestHTTPRefusedBeforeTheBody(t *testing.T) {
+	s := start(t, Options{Sink: (&tally{}).sink, MaxBytes: 1000})
+	const size = 16 << 20
+	for _, tc := range []struct {
+		name, header string
+		code         int
+	}{
+		{name: "too large", header: "POST /v1/traces HTTP/1.1\r\nContent-Type: application/x-protobuf", code: 413},
+		{name: "other type", header: "POST /v1/traces HTTP/1.1\r\nContent-Type: text/plain", code: 415},
+		{name: "other path", header: "POST /v1/metrics HTTP/1.1\r\nContent-Type: application/x-protobuf", code: 404},
+		{name: "asked first", header: "POST /v1/traces HTTP/1.1\r\nExpect: 100-continue\r\nContent-Type: application/x-protobuf", code: 413},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			conn, err := net.Dial("tcp", s.HTTPAddr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := fmt.Fprintf(conn, "%s\r\nHost: x\r\nContent-Length: %d\r\n\r\n", tc.header, size); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(tc.header, "Expect") {
+				if _, err := conn.Write(make([]byte, size)); err != nil {
+					t.Fatalf("sending: %v", err)
+				}
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("the answer: %v", err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != tc.code {
+				t.Errorf("code = %d, want %d", resp.StatusCode, tc.code)
+			}
+		})
 	}
 }
 
