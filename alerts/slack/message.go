@@ -399,10 +399,11 @@ func (s told) hit() string {
 	return fmt.Sprintf("Hit: %s of %s since %s", count(s.facts.Bad), requests(s.facts.Total), clock(s.facts.Since))
 }
 
+// budget writes what is left, and what was before: budget left 61 % → 46 %.
 func (s told) budget() string {
-	left := percent(s.facts.BudgetLeft)
-	if s.facts.BudgetBefore > s.facts.BudgetLeft && percent(s.facts.BudgetBefore) != left {
-		return "budget left " + percent(s.facts.BudgetBefore) + " → " + left
+	before, left := remaining(s.facts.BudgetBefore), remaining(s.facts.BudgetLeft)
+	if s.facts.BudgetBefore > s.facts.BudgetLeft && before != left {
+		return "budget left " + before + " → " + left
 	}
 	return "budget left " + left
 }

@@ -95,6 +95,19 @@ func percent(ratio float64) string {
 	}
 }
 
+// remaining writes how much of a budget is left: 46 %, or that there is none
+// and by how much it was overspent.
+func remaining(left float64) string {
+	switch {
+	case left >= 0:
+		return percent(left)
+	case left > -1:
+		return "none, overspent by " + percent(-left)
+	default:
+		return "none, spent " + strings.TrimSuffix(times(1-left), "×") + " times over"
+	}
+}
+
 // times writes a burn rate: 31×, 14.4×, 0.2×.
 func times(burn float64) string {
 	if burn >= 20 {

@@ -371,3 +371,38 @@ func freePort(t *testing.T) string {
 	defer l.Close()
 	return l.Addr().String()
 }
+
+// TestE2EDemo runs the demo as a newcomer does: it tells the whole story, ends
+// by itself and leaves nothing behind.
+func TestE2EDemo(t *testing.T) {
+	tmp := t.TempDir()
+	bin := filepath.Join(tmp, "slowburn")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	left := filepath.Join(tmp, "left")
+	if err := os.Mkdir(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "demo", "--for", "3m")
+	cmd.Env = append(os.Environ(), "TMPDIR="+left)
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatalf("slowburn demo: %v", err)
+	}
+	rest := string(out)
+	for _, step := range []string{
+		"30 days of history filled in", "pages    http://", "DEPLOY", "Checkout is failing", "requests since",
+		"ROLLBACK", "Checkout recovered", "that was the whole story", "stopping; nothing is left behind",
+	} {
+		_, after, found := strings.Cut(rest, step)
+		if !found {
+			t.Fatalf("the story does not go on with %q", step)
+		}
+		rest = after
+	}
+	if files, err := os.ReadDir(left); err != nil || len(files) > 0 {
+		t.Errorf("the demo left %v behind (%v)", files, err)
+	}
+}
