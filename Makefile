@@ -45,7 +45,7 @@ fuzz: ## fuzz each parser for FUZZTIME (20s)
 		done; done
 
 golden: ## rewrite the golden files
-	$(GO) test ./alerts/... -update
+	$(GO) test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' . | xargs -n1 dirname | sort -u) -update
 
 bench: ## benchmarks; ratios are against a peer on the same input in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./...

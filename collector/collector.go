@@ -292,16 +292,19 @@ func (p *Pipeline) traces(body []byte, now time.Time) (otlp.Rejected, error) {
 	defer p.mu.RUnlock()
 	w := p.plan.workers.Get().(*worker)
 	defer p.plan.workers.Put(w)
+	return p.count(w, body, now)
+}
+
+// count is traces with a worker of the plan in force; the caller holds p.mu.
+func (p *Pipeline) count(w *worker, body []byte, now time.Time) (otlp.Rejected, error) {
 	w.now = uint64(now.UnixNano())
 	w.events, w.kept, w.rejected = w.events[:0], w.kept[:0], [reasons]int64{}
-
 	stats, err := w.decoder.Decode(body, w.visit)
 	if err != nil {
 		return otlp.Rejected{}, err
 	}
 	p.aggr.Commit(w.events)
 	p.telemetry.count(stats, len(w.events), &w.rejected)
-
 	return rejection(&w.rejected), nil
 }
 

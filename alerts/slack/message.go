@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/alertmanager/alert"
 	"github.com/prometheus/common/model"
 
+	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
@@ -323,7 +324,7 @@ func (s told) left() string {
 
 // recovered says that it is over and what it cost.
 func (s told) recovered() (headline string, details []string) {
-	head := []string{"🟢 " + s.flow() + " recovered", span(s.alert.EndsAt.Sub(s.alert.StartsAt))}
+	head := []string{"🟢 " + s.flow() + " recovered", words.Span(s.alert.EndsAt.Sub(s.alert.StartsAt))}
 	line := []string{s.objective()}
 	line = append(line, "alerted "+clock(s.alert.StartsAt)+" to "+clock(s.alert.EndsAt))
 	if s.known {
@@ -396,7 +397,7 @@ func (s told) hit() string {
 	if s.facts.Total == 0 {
 		return ""
 	}
-	return fmt.Sprintf("Hit: %s of %s since %s", count(s.facts.Bad), requests(s.facts.Total), clock(s.facts.Since))
+	return fmt.Sprintf("Hit: %s of %s since %s", words.Count(s.facts.Bad), requests(s.facts.Total), clock(s.facts.Since))
 }
 
 // budget writes what is left, and what was before: budget left 61 % → 46 %.

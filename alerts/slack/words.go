@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/slowburn-slo/slowburn/internal/words"
 )
 
 var (
@@ -85,7 +87,7 @@ func percent(ratio float64) string {
 		if p < 0 {
 			sign = "-"
 		}
-		return sign + count(uint64(math.Min(math.Round(a), 1e15))) + " %"
+		return sign + words.Count(uint64(math.Min(math.Round(a), 1e15))) + " %"
 	case a >= 9.95 || a < 0.005:
 		return strconv.FormatFloat(math.Round(p)+0, 'f', 0, 64) + " %"
 	case a >= 0.95:
@@ -111,41 +113,16 @@ func remaining(left float64) string {
 // times writes a burn rate: 31×, 14.4×, 0.2×.
 func times(burn float64) string {
 	if burn >= 20 {
-		return count(uint64(math.Min(math.Round(burn), 1e15))) + "×"
+		return words.Count(uint64(math.Min(math.Round(burn), 1e15))) + "×"
 	}
 	return strconv.FormatFloat(math.Round(burn*10)/10, 'f', -1, 64) + "×"
-}
-
-// count writes a number with commas between thousands: 13,300.
-func count(n uint64) string {
-	s := strconv.FormatUint(n, 10)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }
 
 func requests(n uint64) string {
 	if n == 1 {
 		return "1 request"
 	}
-	return count(n) + " requests"
-}
-
-// span writes how long something lasted: 38 min, 3 h 20 min, 2 d.
-func span(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", max(d, 0)/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	case d < 10*time.Hour && d%time.Hour >= time.Minute:
-		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", d/time.Hour)
-	default:
-		return fmt.Sprintf("%d d", d/(24*time.Hour))
-	}
+	return words.Count(n) + " requests"
 }
 
 // ends says when the budget is gone at the burn rate of now. left is a share of
@@ -164,7 +141,7 @@ func ends(left, burn float64, window time.Duration) string {
 	case d >= time.Hour && d < 48*time.Hour:
 		return fmt.Sprintf("budget gone in %d h", d/time.Hour)
 	default:
-		return "budget gone in " + span(d)
+		return "budget gone in " + words.Span(d)
 	}
 }
 

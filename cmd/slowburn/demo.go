@@ -31,6 +31,7 @@ import (
 	"github.com/slowburn-slo/slowburn/collector/store"
 	"github.com/slowburn-slo/slowburn/collector/synth"
 	"github.com/slowburn-slo/slowburn/internal/fakeslack"
+	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 )
 
@@ -208,7 +209,7 @@ func (d *demo) fill(flows []slo.Flow, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	d.say("30 days of history filled in: %s requests in %.1f s", thousands(requests), time.Since(began).Seconds())
+	d.say("30 days of history filled in: %s requests in %.1f s", words.Count(requests), time.Since(began).Seconds())
 	return nil
 }
 
@@ -429,13 +430,4 @@ func progress(out io.Writer, format string, args ...any) {
 		return
 	}
 	fmt.Fprintf(out, "\r\x1b[K"+format, args...)
-}
-
-// thousands writes a count with separators: 1,234,567.
-func thousands(n uint64) string {
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
 }

@@ -3,9 +3,7 @@ package match
 import (
 	"fmt"
 	"math/bits"
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/slowburn-slo/slowburn/collector/span"
 	"github.com/slowburn-slo/slowburn/collector/span/spantest"
@@ -127,20 +125,8 @@ func forOrders(b *testing.B, run func(b *testing.B, requests [][]byte)) {
 	}
 }
 
-// BenchmarkHandWalk is the yardstick: every field read by hand, nothing done.
-func BenchmarkHandWalk(b *testing.B) {
-	forOrders(b, func(b *testing.B, requests [][]byte) {
-		for b.Loop() {
-			for _, r := range requests {
-				if _, err := spantest.Walk(r); err != nil {
-					b.Fatal(err)
-				}
-			}
-		}
-		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchSpans, "ns/span")
-	})
-}
-
+// BenchmarkDecodeMatch is decode and match, with a stand-in for the aggregate;
+// package collector measures the whole.
 func BenchmarkDecodeMatch(b *testing.B) {
 	for _, flows := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("flows=%d", flows), func(b *testing.B) {
@@ -157,53 +143,4 @@ func BenchmarkDecodeMatch(b *testing.B) {
 			})
 		})
 	}
-}
-
-// BenchmarkRatio holds decode, match and aggregate against the hand walk, and
-// descending against ascending field order. All are measured in turn on each
-// request and the median of the ratios is reported, so that other work on the
-// machine hits all alike.
-func BenchmarkRatio(b *testing.B) {
-	t := newTally(b, shop(1000))
-	orders := []spantest.Order{spantest.Ascending, spantest.Descending, spantest.Permuted}
-	requests := make([][][]byte, len(orders))
-	for i, order := range orders {
-		requests[i] = corpus(b, order)
-	}
-	toWalk := make([][]float64, len(orders))
-	toAscending := make([][]float64, len(orders))
-	for b.Loop() {
-		for r := range requests[0] {
-			var ascending float64
-			for i := range orders {
-				body := requests[i][r]
-				start := time.Now()
-				if _, err := spantest.Walk(body); err != nil {
-					b.Fatal(err)
-				}
-				walked := time.Now()
-				if err := t.consume(body); err != nil {
-					b.Fatal(err)
-				}
-				ours := float64(time.Since(walked))
-				if i == 0 {
-					ascending = ours
-				}
-				toWalk[i] = append(toWalk[i], ours/float64(walked.Sub(start)))
-				toAscending[i] = append(toAscending[i], ours/ascending)
-			}
-		}
-	}
-	for i, order := range orders {
-		b.ReportMetric(median(toWalk[i]), order.String()+"/walk")
-		if i > 0 {
-			b.ReportMetric(median(toAscending[i]), order.String()+"/ascending")
-		}
-	}
-	b.ReportMetric(0, "ns/op")
-}
-
-func median(x []float64) float64 {
-	slices.Sort(x)
-	return x[len(x)/2]
 }

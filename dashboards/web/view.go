@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
@@ -229,7 +230,7 @@ func (p picture) headline(out *page) (string, state) {
 	case out.Setup == "data":
 		return "Nothing has arrived yet", noData
 	case stale > 0:
-		return "No data for " + span(stale), unknown
+		return "No data for " + words.Span(stale), unknown
 	case counts[unknown] > 0:
 		return "The budgets cannot be read", unknown
 	case counts[spending] == 1:
@@ -259,7 +260,7 @@ func (p picture) stale() time.Duration {
 func (p picture) tellFaults(out *page) {
 	if age := p.stale(); age > 0 {
 		out.Notices = append(out.Notices, notice{
-			What: fmt.Sprintf("Data ends %s ago, at %s. All figures are as of then; alerts are current.", span(age), clock(p.dataAt, p.now)),
+			What: fmt.Sprintf("Data ends %s ago, at %s. All figures are as of then; alerts are current.", words.Span(age), clock(p.dataAt, p.now)),
 		})
 	}
 	out.Notices = append(out.Notices, p.faults...)
@@ -270,7 +271,7 @@ func (p picture) tellFaults(out *page) {
 		})
 	}
 	if !p.dataAt.IsZero() {
-		out.DataAge = span(p.now.Sub(p.dataAt)) + " ago"
+		out.DataAge = words.Span(p.now.Sub(p.dataAt)) + " ago"
 	}
 }
 
@@ -300,7 +301,7 @@ func (p picture) listAlerts(out *page) {
 			Flow:     a.SLO,
 			Summary:  a.Summary,
 			Since:    clock(a.Since, p.now),
-			For:      span(p.now.Sub(a.Since)),
+			For:      words.Span(p.now.Sub(a.Since)),
 		}
 		if s, ok := slos[a.SLO]; ok {
 			v.Flow, v.Link = s.Flow.Name, p.link(s.Flow)
@@ -459,7 +460,7 @@ func (p picture) explain(s slo.SLO, out *objectiveView) {
 	}
 	if events := n.get(series.Events); events > 0 {
 		bad := max(0, n.get(series.Errors)) // absent while nothing was bad
-		out.Counts = fmt.Sprintf("Since counting began: %s of %s.", number(bad, 0), number(events, 0))
+		out.Counts = fmt.Sprintf("Since counting began: %s of %s.", words.Number(bad, 0), words.Number(events, 0))
 	}
 	for _, w := range o.Windows() {
 		bad := n.get(series.ErrorRatio(w))

@@ -27,6 +27,7 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 )
 
@@ -249,7 +250,7 @@ func (s *site) faults(now map[part]error, at time.Time) []notice {
 			s.opt.Logger.Warn("page cannot be completed", "missing", string(p), "err", err)
 		}
 		out = append(out, notice{
-			What:   fmt.Sprintf("%s cannot be read since %s (%s). The rest of the page is current.", p, clock(since, at), span(at.Sub(since))),
+			What:   fmt.Sprintf("%s cannot be read since %s (%s). The rest of the page is current.", p, clock(since, at), words.Span(at.Sub(since))),
 			Detail: err.Error(),
 		})
 	}

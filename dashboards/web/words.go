@@ -3,10 +3,10 @@ package web
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 )
 
@@ -25,11 +25,11 @@ func share(ratio float64) string {
 	case pct == 0:
 		return "0%"
 	case pct >= 9.95:
-		return number(pct, 0) + "%"
+		return words.Number(pct, 0) + "%"
 	case pct >= 0.995:
-		return number(pct, 1) + "%"
+		return words.Number(pct, 1) + "%"
 	case pct >= 0.01:
-		return number(pct, 2) + "%"
+		return words.Number(pct, 2) + "%"
 	default:
 		return "<0.01%"
 	}
@@ -45,9 +45,9 @@ func goodShare(bad float64) string {
 	case bad == 0:
 		return "100%"
 	case bad >= 0.01:
-		return number(100-bad*100, 1) + "%"
+		return words.Number(100-bad*100, 1) + "%"
 	case bad >= 0.0001:
-		return number(100-bad*100, 2) + "%"
+		return words.Number(100-bad*100, 2) + "%"
 	default:
 		return ">99.99%"
 	}
@@ -61,9 +61,9 @@ func times(burn float64) string {
 	case burn == 0:
 		return "0×"
 	case burn >= 9.95:
-		return number(burn, 0) + "×"
+		return words.Number(burn, 0) + "×"
 	case burn >= 0.05:
-		return number(burn, 1) + "×"
+		return words.Number(burn, 1) + "×"
 	default:
 		return "<0.1×"
 	}
@@ -77,15 +77,15 @@ func latency(seconds float64) string {
 	case math.IsNaN(ms):
 		return unknownFigure
 	case ms < 1:
-		return number(ms, 2) + " ms"
+		return words.Number(ms, 2) + " ms"
 	case ms < 9.95:
-		return number(ms, 1) + " ms"
+		return words.Number(ms, 1) + " ms"
 	case ms < 999.5:
-		return number(ms, 0) + " ms"
+		return words.Number(ms, 0) + " ms"
 	case seconds < 9.95:
-		return number(seconds, 1) + " s"
+		return words.Number(seconds, 1) + " s"
 	default:
-		return number(seconds, 0) + " s"
+		return words.Number(seconds, 0) + " s"
 	}
 }
 
@@ -98,47 +98,13 @@ func rate(perSecond float64) string {
 	case perSecond == 0:
 		return "0/s"
 	case perSecond >= 9.95:
-		return number(perSecond, 0) + "/s"
+		return words.Number(perSecond, 0) + "/s"
 	case perSecond >= 1:
-		return number(perSecond, 1) + "/s"
+		return words.Number(perSecond, 1) + "/s"
 	case perSecond >= 1.0/60:
-		return number(perSecond*60, 0) + "/min"
+		return words.Number(perSecond*60, 0) + "/min"
 	default:
-		return number(perSecond*3600, 0) + "/h"
-	}
-}
-
-// number writes v with the given decimals and commas between thousands.
-func number(v float64, decimals int) string {
-	s := strconv.FormatFloat(v, 'f', decimals, 64)
-	sign := ""
-	if strings.HasPrefix(s, "-") {
-		sign, s = "-", s[1:]
-	}
-	whole, rest, _ := strings.Cut(s, ".")
-	for i := len(whole) - 3; i > 0; i -= 3 {
-		whole = whole[:i] + "," + whole[i:]
-	}
-	if rest != "" {
-		whole += "." + rest
-	}
-	return sign + whole
-}
-
-// span writes how long something has lasted, in the one or two units that
-// matter: 40 s, 12 min, 3 h 20 min, 2 d. Less than nothing is 0 s.
-func span(d time.Duration) string {
-	switch d = max(0, d); {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", d/time.Second)
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", d/time.Minute)
-	case d < 10*time.Hour && d%time.Hour >= time.Minute:
-		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%d h", d/time.Hour)
-	default:
-		return fmt.Sprintf("%d d", d/(24*time.Hour))
+		return words.Number(perSecond*3600, 0) + "/h"
 	}
 }
 
@@ -185,24 +151,24 @@ func outOf(o slo.Objective, ratio float64) string {
 		verb = "take longer than " + slo.Duration(o.Threshold)
 	}
 	if math.IsNaN(ratio) {
-		return fmt.Sprintf("%s of every %s requests may %s.", few(o.Budget()*every), number(every, 0), verb)
+		return fmt.Sprintf("%s of every %s requests may %s.", few(o.Budget()*every), words.Number(every, 0), verb)
 	}
 	if few(ratio*every) == "1" {
 		verb = strings.Replace(strings.Replace(verb, "fail", "fails", 1), "take", "takes", 1)
 	}
-	return fmt.Sprintf("%s of every %s requests %s; %s may.", few(ratio*every), number(every, 0), verb, few(o.Budget()*every))
+	return fmt.Sprintf("%s of every %s requests %s; %s may.", few(ratio*every), words.Number(every, 0), verb, few(o.Budget()*every))
 }
 
 // few writes a small count: with one decimal when it is not whole and below
 // ten.
 func few(v float64) string {
 	if v < 10 && math.Abs(v-math.Round(v)) >= 0.05 {
-		return number(v, 1)
+		return words.Number(v, 1)
 	}
 	if v > 0 && v < 0.05 {
 		return "fewer than 0.1"
 	}
-	return number(v, 0)
+	return words.Number(v, 0)
 }
 
 // conditions writes a selector in words. "POST /api/checkout" stands for the

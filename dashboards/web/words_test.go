@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 )
 
@@ -48,8 +49,8 @@ func TestSpan(t *testing.T) {
 		{11*time.Hour + 20*time.Minute, "11 h"},
 		{49 * time.Hour, "2 d"},
 	} {
-		if got := span(tc.d); got != tc.want {
-			t.Errorf("span(%s) = %q, want %q", tc.d, got, tc.want)
+		if got := words.Span(tc.d); got != tc.want {
+			t.Errorf("words.Span(%s) = %q, want %q", tc.d, got, tc.want)
 		}
 	}
 }
