@@ -4,7 +4,9 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -370,6 +372,167 @@ func freePort(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// TestE2EHostileInput sends what attackers and broken senders do to the real
+// binary: each is refused, costs at most 64 MiB of resident memory, and disturbs
+// nothing else.
+func TestE2EHostileInput(t *testing.T) {
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "slowburn")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	slos := filepath.Join(dir, "slos.yaml")
+	if err := os.WriteFile(slos, []byte(shopYAML), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listen, grpc, otlp := freePort(t), freePort(t), freePort(t)
+	var log bytes.Buffer
+	cmd := exec.Command(bin, "serve", "--slos", slos, "--data-dir", filepath.Join(dir, "data"),
+		"--listen", listen, "--otlp-grpc-listen", grpc, "--otlp-http-listen", otlp)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	base, endpoint := "http://"+listen, "http://"+otlp+"/v1/traces"
+	eventually(t, 30*time.Second, func() error {
+		resp, err := http.Get(base + "/healthz")
+		if err == nil {
+			resp.Body.Close()
+		}
+		return err
+	})
+	post(t, endpoint, checkouts(t, 1000, false))
+
+	memory := func(what string) int { // MiB
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(b)) {
+			if rest, ok := strings.CutPrefix(line, what+":"); ok {
+				var kib int
+				fmt.Sscan(rest, &kib)
+				return kib >> 10
+			}
+		}
+		t.Fatalf("no %s of the process", what)
+		return 0
+	}
+	// nested wraps an AnyValue in arrays, depth deep, as the attribute of a SERVER span.
+	nested := func(depth int) []byte {
+		field := func(tag byte, b []byte) []byte {
+			return append(binary.AppendUvarint([]byte{tag}, uint64(len(b))), b...)
+		}
+		size := 0 // of the value, built inside out from its lengths alone
+		var heads [][]byte
+		for range depth {
+			inner := binary.AppendUvarint([]byte{0x0a}, uint64(size))            // ArrayValue.values
+			outer := binary.AppendUvarint([]byte{0x2a}, uint64(size+len(inner))) // AnyValue.array_value
+			heads = append(heads, append(outer, inner...))
+			size += len(inner) + len(outer)
+		}
+		value := make([]byte, 0, size)
+		for i := len(heads) - 1; i >= 0; i-- {
+			value = append(value, heads[i]...)
+		}
+		attribute := append(field(0x0a, []byte("k")), field(0x12, value)...)
+		return field(0x0a, field(0x12, field(0x12, append([]byte{0x30, 2}, field(0x4a, attribute)...))))
+	}
+	zip := func(write func(io.Writer)) []byte {
+		var b bytes.Buffer
+		w := gzip.NewWriter(&b)
+		write(w)
+		w.Close()
+		return b.Bytes()
+	}
+	empty := func(spans int) []byte { // spans without a field: 2 bytes each
+		all := bytes.Repeat([]byte{0x12, 0x00}, spans)
+		scope := append(binary.AppendUvarint([]byte{0x12}, uint64(len(all))), all...)
+		return append(binary.AppendUvarint([]byte{0x0a}, uint64(len(scope))), scope...)
+	}
+	for _, tc := range []struct {
+		name, kind, encoding string
+		body                 []byte
+		want                 int
+	}{
+		{name: "not protobuf", kind: "application/x-protobuf", body: []byte("hello"), want: 400},
+		{name: "not JSON", kind: "application/json", body: []byte(`{"resourceSpans":[}`), want: 400},
+		{name: "not gzip", kind: "application/x-protobuf", encoding: "gzip", body: []byte("hello"), want: 400},
+		{name: "63 deep", kind: "application/x-protobuf", body: nested(63), want: 200},
+		{name: "65 deep", kind: "application/x-protobuf", body: nested(65), want: 400},
+		{name: "a million deep", kind: "application/x-protobuf", body: nested(1_000_000), want: 400},
+		{name: "JSON a million deep", kind: "application/json", body: bytes.Repeat([]byte(`{"resourceSpans":[`), 1_000_000/18), want: 400},
+		{name: "100,000 spans", kind: "application/x-protobuf", body: empty(100_000), want: 200},
+		{name: "100,001 spans", kind: "application/x-protobuf", body: empty(100_001), want: 400},
+		{name: "9 million empty spans in gzip", kind: "application/x-protobuf", encoding: "gzip",
+			body: zip(func(w io.Writer) { _, _ = w.Write(empty(9_000_000)) }), want: 400},
+		{name: "gzip bomb of 4 GiB", kind: "application/x-protobuf", encoding: "gzip", body: zip(func(w io.Writer) {
+			zeros := make([]byte, 1<<20)
+			for range 4 << 10 {
+				_, _ = w.Write(zeros)
+			}
+		}), want: 413},
+	} {
+		// From here on VmHWM is the peak of this request.
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", cmd.Process.Pid), []byte("5"), 0); err != nil {
+			t.Fatal(err)
+		}
+		before := memory("VmRSS")
+		req, err := http.NewRequest(http.MethodPost, endpoint, bytes.NewReader(tc.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", tc.kind)
+		if tc.encoding != "" {
+			req.Header.Set("Content-Encoding", tc.encoding)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatalf("%s: %v", tc.name, err)
+		}
+		answer, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		more := memory("VmHWM") - before
+		t.Logf("%-30s %9d bytes: %s, +%d MiB: %.90q", tc.name, len(tc.body), resp.Status, more, answer)
+		if resp.StatusCode != tc.want {
+			t.Errorf("%s: %s, want %d", tc.name, resp.Status, tc.want)
+		}
+		if more > 64 {
+			t.Errorf("%s: %d MiB more resident memory, want 64 at most", tc.name, more)
+		}
+	}
+	post(t, endpoint, checkouts(t, 500, false))
+	eventually(t, 10*time.Second, func() error {
+		if got := query(t, base, "slo_events_total", "sloth_id")["shop-checkout-availability"]; got != 1500 {
+			return fmt.Errorf("%g checkouts counted, want the 1500 good ones", got)
+		}
+		return nil
+	})
+	resp, err := http.Get(base + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	refused := 0
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, "slowburn_otlp_refused_total") {
+			t.Logf("%s", strings.TrimSpace(line))
+			refused++
+		}
+	}
+	if refused < 3 {
+		t.Errorf("%d reasons are counted on /metrics, want the refusals by reason", refused)
+	}
+	if strings.Contains(log.String(), "panic") {
+		t.Errorf("the log shows a panic:\n%s", tail(log.String()))
+	}
 }
 
 // TestE2EDemo runs the demo as a newcomer does: it tells the whole story, ends
