@@ -26,6 +26,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/goleak"
 
 	"github.com/slowburn-slo/slowburn/alerts/slack"
 	"github.com/slowburn-slo/slowburn/collector/store"
@@ -426,9 +427,17 @@ func TestPageAndResolvedReachSlack(t *testing.T) {
 // budgets are identical.
 func TestRestartKeepsEverything(t *testing.T) {
 	dir := t.TempDir()
+	others := goleak.IgnoreCurrent()
 	s, stop := start(t, dir, shopYAML, "")
-	send(t, exporters(t, s)["grpc"], "shop", 700)
+	e, err := otlptracegrpc.New(t.Context(), otlptracegrpc.WithEndpoint(s.otlp.GRPCAddr().String()), otlptracegrpc.WithInsecure())
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, e, "shop", 700)
 	stop() // at once: what was accepted must not need another flush
+	if err := goleak.Find(others); err != nil {
+		t.Errorf("a stopped server leaves goroutines: %v", err)
+	}
 	id := "shop-checkout-availability"
 	before, _ := s.pipeline.Ledger().State(id)
 	if before.Events != 700 {
