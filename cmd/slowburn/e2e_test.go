@@ -470,8 +470,10 @@ func TestE2EHostileInput(t *testing.T) {
 		{name: "JSON a million deep", kind: "application/json", body: bytes.Repeat([]byte(`{"resourceSpans":[`), 1_000_000/18), want: 400},
 		{name: "100,000 spans", kind: "application/x-protobuf", body: empty(100_000), want: 200},
 		{name: "100,001 spans", kind: "application/x-protobuf", body: empty(100_001), want: 400},
-		{name: "9 million empty spans in gzip", kind: "application/x-protobuf", encoding: "gzip",
-			body: zip(func(w io.Writer) { _, _ = w.Write(empty(9_000_000)) }), want: 400},
+		{
+			name: "9 million empty spans in gzip", kind: "application/x-protobuf", encoding: "gzip",
+			body: zip(func(w io.Writer) { _, _ = w.Write(empty(9_000_000)) }), want: 400,
+		},
 		{name: "gzip bomb of 4 GiB", kind: "application/x-protobuf", encoding: "gzip", body: zip(func(w io.Writer) {
 			zeros := make([]byte, 1<<20)
 			for range 4 << 10 {
