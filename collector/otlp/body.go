@@ -57,9 +57,8 @@ func (m *memory) get(size int) (*[]byte, error) {
 	if class <= largestClass {
 		size = 1 << class
 	}
-	if m.left.Add(-int64(size)) < 0 {
-		m.left.Add(int64(size))
-		return nil, busy()
+	if err := m.charge(size); err != nil {
+		return nil, err
 	}
 	if class <= largestClass {
 		if buf, ok := m.pools[class-smallestClass].Get().(*[]byte); ok {
@@ -80,8 +79,20 @@ func (m *memory) put(buf *[]byte) {
 		*buf = (*buf)[:0]
 		m.pools[bits.Len(uint(size-1))-smallestClass].Put(buf)
 	}
-	m.left.Add(int64(size))
+	m.discharge(size)
 }
+
+// charge takes size bytes off the budget until discharge, for a buffer from
+// elsewhere. The error is a refusal, busy.
+func (m *memory) charge(size int) error {
+	if m.left.Add(-int64(size)) < 0 {
+		m.left.Add(int64(size))
+		return busy()
+	}
+	return nil
+}
+
+func (m *memory) discharge(size int) { m.left.Add(int64(size)) }
 
 // grow exchanges a full buffer for one with room for size bytes. On error the
 // old one is gone too.

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	collectortrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -232,5 +233,36 @@ func TestHostileMemory(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestHostileZstd sends small messages that unzip to all a client may get, over
+// many calls at once.
+func TestHostileZstd(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("reads the resident memory from Linux' /proc")
+	}
+	if raceDetector {
+		t.Skip("the race detector's own memory is several times the program's")
+	}
+	body := bomb(t, zstandard, zstdUnsealed-100)
+	p := spawn(t)
+	var all sync.WaitGroup
+	for range 10 {
+		conn := dialRaw(t, p.Server, "zstd")
+		for range 100 {
+			all.Go(func() {
+				err := conn.Invoke(t.Context(), exportMethod, body, new(collectortrace.ExportTraceServiceResponse))
+				if code := status.Code(err); code != codes.InvalidArgument && code != codes.Unavailable {
+					t.Errorf("zeros: %v, want InvalidArgument or Unavailable", err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	peak := p.field(t, "VmHWM:") >> 10
+	t.Logf("1,000 times %d bytes: resident memory reached %d MiB", len(body), peak)
+	if peak > 512 {
+		t.Errorf("resident memory reached %d MiB, want at most 512", peak)
 	}
 }

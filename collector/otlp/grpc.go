@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -47,7 +48,7 @@ func (s *Server) newGRPC() *grpc.Server {
 		grpc.InTapHandle(s.limitTime),
 		grpc.MaxRecvMsgSize(s.maxBytes+sealLen), // the codec holds the limit itself
 		grpc.MaxConcurrentStreams(100),          // what HTTP/2 asks for at least; an exporter uses one
-		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.MaxHeaderListSize(maxGRPCHeader),
 		grpc.InitialWindowSize(4<<20), // a batch of 10,000 spans without a pause
 		grpc.InitialConnWindowSize(4<<20),
 		grpc.ConnectionTimeout(s.grpcHandshakeTimeout),
@@ -168,6 +169,10 @@ func (s *Server) open(data mem.BufferSlice) (*[]byte, error) {
 		return nil, tooLarge(s.maxBytes)
 	}
 	if how != identity && len(data) == 1 {
+		if err := s.mem.charge(size); err != nil {
+			return nil, err
+		}
+		defer s.mem.discharge(size)
 		return s.inflate(how, data[0].ReadOnlyData()[sealLen:], s.maxBytes)
 	}
 	buf, err := s.mem.get(size)
@@ -210,7 +215,8 @@ func seal(mark string, r io.Reader) ([]byte, error) {
 // seals the rest, corrupt messages among it, for the server.
 type zstdCompressor struct {
 	decoder *zstd.Decoder
-	writers sync.Pool // of *zstdWriter
+	turns   chan struct{} // as many as processors: nobody waits with room in hand
+	writers sync.Pool     // of *zstdWriter
 }
 
 // zstdUnsealed is what grpc-go lets a client receive by default: no client
@@ -224,7 +230,7 @@ func init() {
 	if err != nil {
 		panic(err) // an option out of its range
 	}
-	encoding.RegisterCompressor(&zstdCompressor{decoder: decoder})
+	encoding.RegisterCompressor(&zstdCompressor{decoder: decoder, turns: make(chan struct{}, runtime.GOMAXPROCS(0))})
 }
 
 // Name returns zstd.
@@ -261,6 +267,8 @@ func (z *zstdCompressor) Decompress(r io.Reader) (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	z.turns <- struct{}{}
+	defer func() { <-z.turns }()
 	// Spans shrink to a tenth or so. Errors look alike: any may be for want of
 	// room, so the last room decides.
 	for room := 16 * len(sealed); ; room *= 8 {

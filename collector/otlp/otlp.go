@@ -86,6 +86,9 @@ const (
 	// maxHeaderBytes leaves room for tokens and cookies a proxy adds; OTLP's
 	// own headers take a few hundred bytes.
 	maxHeaderBytes = 64 << 10
+	// maxGRPCHeader does without cookies. A connection has up to 100 headers
+	// open, and its sender repeats one in a few bytes.
+	maxGRPCHeader = 16 << 10
 )
 
 const (
