@@ -21,6 +21,7 @@ import (
 	"github.com/slowburn-slo/slowburn/collector/match"
 	"github.com/slowburn-slo/slowburn/collector/otlp"
 	"github.com/slowburn-slo/slowburn/collector/span"
+	"github.com/slowburn-slo/slowburn/collector/store"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/ledger"
 )
@@ -50,6 +51,10 @@ const (
 	// lookback is less than the five minutes after which a query no longer
 	// sees a sample.
 	lookback = 4 * time.Minute
+
+	// maxBridge is how much downtime is bridged at most: the store's retention
+	// unless it is told otherwise.
+	maxBridge = store.DefaultRetention
 )
 
 // Options configure a Pipeline.
@@ -201,7 +206,7 @@ func (p *Pipeline) bridge(until, now time.Time) error {
 	}
 	p.flushing.Lock()
 	defer p.flushing.Unlock()
-	t := max(until.UnixMilli()+1, now.Add(-45*24*time.Hour).UnixMilli())
+	t := max(until.UnixMilli()+1, now.Add(-maxBridge).UnixMilli())
 	for {
 		app := p.opts.Store.Appender(context.Background())
 		var errs []error
@@ -304,6 +309,7 @@ func (p *Pipeline) count(w *worker, body []byte, now time.Time) (otlp.Rejected, 
 		return otlp.Rejected{}, err
 	}
 	p.aggr.Commit(w.events)
+	clear(w.events) // a worker at rest must not keep the request's bytes
 	p.telemetry.count(stats, len(w.events), &w.rejected)
 	return rejection(&w.rejected), nil
 }
