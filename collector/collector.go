@@ -135,6 +135,9 @@ func New(o Options) (*Pipeline, error) {
 	if err := p.apply(o.Flows, now); err != nil {
 		return nil, errors.Join(err, p.journal.close())
 	}
+	if err := p.save(now); err != nil {
+		return nil, errors.Join(err, p.journal.close())
+	}
 	if err := p.bridge(until, now); err != nil {
 		return nil, errors.Join(err, p.journal.close())
 	}
@@ -165,16 +168,27 @@ func (p *Pipeline) newPlan(flows []slo.Flow) (*plan, error) {
 
 // Apply replaces the flows: history of those that stay goes on. Everything that
 // can fail is done first, so that after an error the flows are as before.
-func (p *Pipeline) Apply(flows []slo.Flow) error { return p.apply(flows, time.Now()) }
+//
+// New SLOs are written down at once; where that cannot be done it is logged, and
+// the next flush tries again.
+func (p *Pipeline) Apply(flows []slo.Flow) error {
+	now := time.Now()
+	if err := p.apply(flows, now); err != nil {
+		return err
+	}
+	p.flushing.Lock()
+	defer p.flushing.Unlock()
+	if err := p.save(now); err != nil {
+		p.journal.pending = true
+		p.logger.Error("new flows are in force, but not written down yet", "err", err)
+	}
+	return nil
+}
 
 func (p *Pipeline) apply(flows []slo.Flow, now time.Time) error {
 	next, err := p.newPlan(flows)
 	if err != nil {
 		return err
-	}
-	defs := make([]ledger.Def, 0, len(flows))
-	for _, s := range slo.All(flows) {
-		defs = append(defs, ledger.Def{ID: s.ID(), Windows: s.Objective.Windows()})
 	}
 	recorder := newRecorder(flows, p.opts.Version)
 
@@ -189,10 +203,19 @@ func (p *Pipeline) apply(flows []slo.Flow, now time.Time) error {
 		}
 	}
 	p.aggr.Apply(flows)
-	p.ledger.Define(defs)
+	p.ledger.Define(defsOf(flows))
 	p.plan, p.recorder, p.written = next, recorder, 0
-	// A new SLO must be in the snapshot, as journal records know only names.
-	return p.save(now)
+	return nil
+}
+
+// defsOf defines the SLOs of flows to the ledger.
+func defsOf(flows []slo.Flow) []ledger.Def {
+	slos := slo.All(flows)
+	defs := make([]ledger.Def, len(slos))
+	for i, s := range slos {
+		defs[i] = ledger.Def{ID: s.ID(), Windows: s.Objective.Windows()}
+	}
+	return defs
 }
 
 // bridge writes the counters of all SLOs, unchanged, from the last flush of the

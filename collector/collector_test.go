@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -309,6 +312,47 @@ func TestApplyRefusesConflicts(t *testing.T) {
 	}
 	if _, err := p.Traces(body(t, req{route: "/api/search"})); err != nil {
 		t.Errorf("the flows of before do not go on: %v", err)
+	}
+}
+
+// TestApplyWithoutADisk: flows that cannot be written down are in force all the
+// same, as Apply says, and are written as soon as that is possible.
+func TestApplyWithoutADisk(t *testing.T) {
+	st := openStore(t, t.TempDir())
+	defer st.Close()
+	dir := filepath.Join(t.TempDir(), "ledger")
+	p := newTest(t, st, dir)
+	defer p.Close()
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	flows := shop()[1:]
+	flows[0].Name = "find"
+	if err := p.Apply(flows); err != nil {
+		t.Errorf("Apply: %v, want the flows in force", err)
+	}
+	if _, err := p.Traces(body(t, req{route: "/api/search"})); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.flush(time.Now()); err == nil {
+		t.Error("the flush does not say that the old journal is gone")
+	}
+	if s, _ := p.ledger.State("shop-find-availability"); s.Events != 1 {
+		t.Errorf("the new flow counts %d events, want 1", s.Events)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "snapshot"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, l, err := decodeSnapshot(data); err != nil {
+		t.Errorf("the snapshot written afterwards: %v", err)
+	} else if l.Define(defsOf(flows)); !slices.Contains(l.IDs(), "shop-find-availability") {
+		t.Errorf("the snapshot holds %v, want the new flow's SLO", l.IDs())
+	} else if s, _ := l.State("shop-find-availability"); s.Events != 1 {
+		t.Errorf("the snapshot holds %d events of the new flow, want 1", s.Events)
 	}
 }
 

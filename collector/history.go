@@ -51,11 +51,7 @@ func (h History) Write(app storage.Appender) error {
 	if !l.Now().Equal(time.UnixMilli(h.From.UnixMilli())) {
 		return errors.Join(fmt.Errorf("ledger directory %s: holds an account already; want none", h.Dir), j.close())
 	}
-	var defs []ledger.Def
-	for _, s := range slo.All(h.Flows) {
-		defs = append(defs, ledger.Def{ID: s.ID(), Windows: s.Objective.Windows()})
-	}
-	l.Define(defs)
+	l.Define(defsOf(h.Flows))
 	rec := newRecorder(h.Flows, h.Version)
 
 	var errs []error

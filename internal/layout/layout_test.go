@@ -1,5 +1,4 @@
-// Package layout holds the tree to its design: the direction of imports and
-// the places only one package may spell.
+// Package layout holds the tree to its design: the direction of imports.
 package layout
 
 import (
