@@ -8,6 +8,7 @@ package slo
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -40,8 +41,13 @@ type Flow struct {
 	Service string // the resource attribute service.name its spans carry
 
 	// Match picks the entry spans (SERVER, CONSUMER or a root) of the flow.
-	// Service is not repeated in it; a span must satisfy both.
+	// Service is not repeated in it; a span must satisfy both. A flow whose
+	// objectives are all of kind PromQL picks none; see Counted.
 	Match Selector
+
+	// Framework is what serves the flow's HTTP requests, such as express, if the
+	// user says so. It changes nothing but what package spec warns of.
+	Framework string
 
 	// BadWhen says which requests failed. Empty means the default: span
 	// status ERROR, or an HTTP status of 500 and above.
@@ -63,9 +69,18 @@ type Flow struct {
 	Owner       string
 	Description string
 	Runbook     string            // an http(s) URL
-	Labels      map[string]string // added to every alert of the flow
+	Labels      map[string]string // added to every alert of the flow, and to sloth_slo_info
+
+	// Exclude is the time that does not count, such as announced maintenance.
+	Exclude []Exclusion
 
 	Pos Pos
+}
+
+// Counted reports whether the flow counts spans: unless its objectives are all
+// of kind PromQL.
+func (f *Flow) Counted() bool {
+	return len(f.Objectives) == 0 || slices.ContainsFunc(f.Objectives, func(o Objective) bool { return o.Kind != PromQL })
 }
 
 // Overflow is the value under which everything past a limit is counted, so
@@ -104,7 +119,12 @@ type SLO struct {
 
 // Name returns the SLO's name within its service, e.g. checkout-availability.
 // It is the value of the label sloth_slo.
-func (s SLO) Name() string { return s.Flow.Name + "-" + s.Objective.Name }
+func (s SLO) Name() string {
+	if s.Objective.ID != "" {
+		return s.Objective.ID
+	}
+	return s.Flow.Name + "-" + s.Objective.Name
+}
 
 // ID returns the SLO's identity, e.g. shop-checkout-availability, made the way
 // Sloth makes its sloth_id. History is kept under it.
@@ -120,16 +140,41 @@ const (
 	// the threshold, whether they fail or not: a request of exactly the
 	// threshold is good, as in a Prometheus bucket `le`.
 	FasterThan
+	// Fresh promises that for a share of the time the last request that
+	// succeeded is no older than the threshold: a nightly job, an import.
+	// Time is judged in slices of one minute.
+	Fresh
+	// PromQL promises that a share of the events that a query counts is good:
+	// metrics which slowburn does not count itself.
+	PromQL
 )
 
-// Objective is a promise over a rolling window: Target is the wanted share of
-// good events.
+// Objective is a promise over a window: Target is the wanted share of good
+// events, or of good slices of time.
 type Objective struct {
-	Name      string // availability, latency-300ms, or the user's own
+	Name string // availability, latency-300ms, or the user's own
+
+	// ID is the SLO's name within its service, the label sloth_slo, where it
+	// is not the names of flow and objective: history is kept under it.
+	ID string
+
 	Kind      Kind
 	Target    float64       // in (0, 1)
-	Threshold time.Duration // FasterThan only; > 0
-	Window    time.Duration // rolling, e.g. 30 days
+	Threshold time.Duration // FasterThan: the latency; Fresh: the age; > 0
+	Query     Query         // PromQL only
+
+	// Slice makes the promise one about time: the window is cut into slices of
+	// this length, a slice is good while at least SliceTarget of its events
+	// are, and Target is the share of good slices. A slice without events is
+	// good; one that nobody watched does not count. 0 counts events. A Fresh
+	// objective has slices of one minute and no SliceTarget.
+	Slice       time.Duration
+	SliceTarget float64 // in (0, 1]
+
+	// Window is the length of the period: exact while it rolls, e.g. 30 days,
+	// and nominal where Calendar says otherwise; see Unit.Nominal.
+	Window   time.Duration
+	Calendar Calendar // zero: the window rolls
 
 	// MinEvents is how many bad events the long window of a tier must hold
 	// before the tier alerts, so that one failed request at night wakes
@@ -137,11 +182,34 @@ type Objective struct {
 	MinEvents int
 
 	// Tiers are the burn-rate alerts of the objective, as Tiers(…) gives them
-	// or as the user chose them.
+	// or as the user chose them. None: the objective never alerts.
 	Tiers []Tier
+
+	Alert AlertText
 
 	Pos Pos
 }
+
+// AlertText is what an objective's alerts carry besides what slowburn says.
+type AlertText struct {
+	Name        string            // of both alerts; empty: slowburn's own names
+	Labels      map[string]string // of both
+	Annotations map[string]string // of both
+
+	PageLabels, TicketLabels           map[string]string
+	PageAnnotations, TicketAnnotations map[string]string
+}
+
+// Query is the SLI of a PromQL objective, in expressions over a range written
+// as $window. It has Total with one of Bad and Good, each a count of events or
+// a rate of them, or Ratio alone: the share of bad events, in [0, 1].
+type Query struct {
+	Bad, Good, Total string
+	Ratio            string
+}
+
+// QueryWindow stands for the range of a query, as in rate(m[$window]).
+const QueryWindow = "$window"
 
 // DefaultWindow is the period of an SLO that names none.
 const DefaultWindow = 30 * 24 * time.Hour
@@ -152,21 +220,59 @@ const DefaultWindow = 30 * 24 * time.Hour
 // at one request per 10 minutes takes 30 minutes to page.
 const DefaultMinEvents = 3
 
+// DefaultFreshTarget is the target of "fresh every 26h", which names none: of
+// 30 days, 7 hours may be stale.
+const DefaultFreshTarget = 0.99
+
 // Budget returns the share of events that may be bad, in (0, 1).
 func (o Objective) Budget() float64 { return Budget(o.Target) }
 
 // Sentence returns the objective as people write it: "99.9% succeed",
-// "95% under 300ms".
+// "95% under 300ms", "99% fresh every 26h", "99.5% of minutes with 95% under
+// 300ms".
 func (o Objective) Sentence() string {
-	if o.Kind == FasterThan {
-		return Percent(o.Target) + " under " + Duration(o.Threshold)
+	target := Percent(o.Target)
+	switch {
+	case o.Kind == Fresh:
+		return target + " fresh every " + Duration(o.Threshold)
+	case o.Slice == time.Minute:
+		target += " of minutes with " + Percent(o.SliceTarget)
+	case o.Slice > 0:
+		target += " of " + Duration(o.Slice) + " with " + Percent(o.SliceTarget)
 	}
-	return Percent(o.Target) + " succeed"
+	switch o.Kind {
+	case FasterThan:
+		return target + " under " + Duration(o.Threshold)
+	case PromQL:
+		return target + " good"
+	default:
+		return target + " succeed"
+	}
 }
 
-// Words returns the objective for people, with its window:
-// "99.9% succeed over 30d".
-func (o Objective) Words() string { return o.Sentence() + " over " + Duration(o.Window) }
+// Words returns the objective for people, with its window: "99.9% succeed over
+// 30d", "99.9% succeed per month (Europe/Zurich)".
+func (o Objective) Words() string {
+	if o.Calendar.Unit != Rolling {
+		return o.Sentence() + " per " + o.Calendar.String()
+	}
+	return o.Sentence() + " over " + Duration(o.Window)
+}
+
+// Unit returns what the objective counts, in the plural: requests, minutes,
+// slices or events.
+func (o Objective) Unit() string {
+	switch {
+	case o.Kind == Fresh, o.Slice == time.Minute:
+		return "minutes"
+	case o.Slice > 0:
+		return "slices"
+	case o.Kind == PromQL:
+		return "events"
+	default:
+		return "requests"
+	}
+}
 
 // Percent writes a ratio as percent with as many digits as it has and no
 // more than twelve: 0.999 is "99.9%".
@@ -176,8 +282,9 @@ func Percent(ratio float64) string {
 	return strconv.FormatFloat(short, 'f', -1, 64) + "%"
 }
 
-// Duration writes d with the units people use in SLOs: 30d, 1h30m, 300ms. It
-// agrees with Prometheus' durations for whole milliseconds.
+// Duration writes d with the units people use in SLOs: 30d, 26h, 1h30m, 300ms.
+// Below two days, hours are not made into days. It agrees with Prometheus'
+// durations for whole milliseconds.
 func Duration(d time.Duration) string {
 	if d == 0 {
 		return "0s"
@@ -191,7 +298,7 @@ func Duration(d time.Duration) string {
 		unit time.Duration
 		name string
 	}{
-		{24 * time.Hour, "d"},
+		{day, "d"},
 		{time.Hour, "h"},
 		{time.Minute, "m"},
 		{time.Second, "s"},
@@ -199,6 +306,9 @@ func Duration(d time.Duration) string {
 		{time.Microsecond, "us"},
 		{time.Nanosecond, "ns"},
 	} {
+		if u.unit == day && d < 2*day && d%day >= time.Hour {
+			continue
+		}
 		if n := d / u.unit; n > 0 {
 			fmt.Fprintf(&b, "%d%s", n, u.name)
 			d -= n * u.unit

@@ -34,7 +34,8 @@ func loadFlows(path string) ([]slo.Flow, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("--slos: %w", err)
 	}
-	return spec.Load(disk{}, filepath.Clean(path))
+	c, err := spec.Load(disk{}, filepath.Clean(path))
+	return c.Flows, err
 }
 
 // fingerprint sums up the names and contents of the files below path.

@@ -1,6 +1,6 @@
 // Package ledger keeps the exact account of every SLO: how many events were
-// good and bad over each of its rolling windows, in memory, and in total since
-// the SLO was created.
+// good and bad over each of its rolling windows and over its period, in memory,
+// and in total since the SLO was created. Time that is excluded does not count.
 //
 // Time is what callers pass in; nothing here reads a clock, a file or the
 // network. A Ledger may be used from several goroutines.
@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/slowburn-slo/slowburn/slo"
 )
 
 const (
@@ -23,7 +25,9 @@ const (
 
 	// coarseSlot resolves the longer windows: a 30-day period is 8,640 slots
 	// or 69 KB an SLO. An incident rolls out of the period over five minutes
-	// rather than at once; nothing else is inexact.
+	// rather than at once; nothing else is inexact. Calendar periods begin with a
+	// slot in every time zone, and exclusions are made of whole ones: it is
+	// slo.ExclusionStep.
 	coarseSlot = 5 * 60_000
 
 	// dormant is how long the account of an SLO that is no longer defined is
@@ -35,7 +39,35 @@ const (
 // Def defines an SLO to the ledger.
 type Def struct {
 	ID      string
-	Windows []time.Duration // ascending; the last one is the SLO's period
+	Windows []time.Duration // ascending; the last one is the SLO's period, unless Calendar is set
+
+	// Calendar makes the period the week, month or quarter in force.
+	Calendar slo.Calendar
+
+	// Exclude is the time whose events do not count. The past is kept as it
+	// was: time excluded afterwards, or no longer, is left out of the windows
+	// and the period, or is back in them, exactly. The counters Events and
+	// Errors go by what was known at the time.
+	Exclude []slo.Exclusion
+
+	// Slice counts slices of time instead of events. Fresh counts minutes, and
+	// one is good while the last success is no older than that; Slice is not
+	// read then.
+	Slice Slice
+	Fresh time.Duration
+}
+
+// Slice is a stretch of time judged as a whole: it is good while at least a
+// share of Target of its events are, or there are none. Slices are aligned to
+// the hour. The zero Slice is none.
+//
+// A slice is one event at its last instant. It does not count if nobody watched
+// it: there was no Add for longer than a minute and a slice. One watched in part
+// counts if it holds events; one that an exclusion ends in is judged by the
+// events after that.
+type Slice struct {
+	Length time.Duration
+	Target float64 // in (0, 1]
 }
 
 // Entry is what happened to one SLO since the entry before.
@@ -60,12 +92,21 @@ func (w Window) Ratio() (ratio float64, ok bool) {
 	return min(w.Bad/w.Total, 1), true
 }
 
-// State is the account of one SLO at the time of the last Advance.
+// State is the account of one SLO at the time of the last Advance. Of an SLO
+// that counts slices of time, events are slices.
 type State struct {
 	Created time.Time // first defined
 	Events  uint64    // since Created, never reset
 	Errors  uint64    // since Created, never reset
 	Windows []Window  // as defined
+
+	// The period in force: of a rolling one, it ends now.
+	PeriodStart, PeriodEnd time.Time
+	calendar               Window // the period's count, where it is not the last window's
+
+	// Excluded says that events do not count now, and until when.
+	Excluded      bool
+	ExcludedUntil time.Time
 }
 
 // Window returns the count over a window of the given length; ok is false when
@@ -79,8 +120,15 @@ func (s State) Window(length time.Duration) (w Window, ok bool) {
 	return Window{}, false
 }
 
-// Period returns the count over the SLO's period.
-func (s State) Period() Window { return s.Windows[len(s.Windows)-1] }
+// Period returns the count over the SLO's period: of a calendar period, from its
+// start until now; its Length is that of the whole period, which clock changes
+// make an hour longer or shorter.
+func (s State) Period() Window {
+	if s.calendar.Length > 0 {
+		return s.calendar
+	}
+	return s.Windows[len(s.Windows)-1]
+}
 
 // Ledger is the account of all SLOs.
 type Ledger struct {
@@ -95,7 +143,19 @@ type account struct {
 	events, errors uint64
 	lengths        []int64 // ms, as defined; empty while dormant
 	fine, coarse   *ring
-	period         int64 // ms; sizes coarse, kept while dormant
+	span           int64 // ms; what coarse reaches back over, kept while dormant
+
+	// The period in force, ms; the end of a rolling one never comes. Its count
+	// is the last window of coarse.
+	calendar               slo.Calendar
+	periodStart, periodEnd int64
+
+	exclude []slo.Exclusion
+	cuts    cuts  // of the time the rings hold, and ahead
+	cutAnew int64 // ms; when cuts are worked out again
+
+	live  bool // defined when the ledger last heard of definitions, before or after it was restored
+	slice slicer
 }
 
 // New returns an empty ledger at the given time.
@@ -104,75 +164,115 @@ func New(now time.Time) *Ledger {
 }
 
 // Define sets which SLOs there are. Those known keep their history, also when
-// their windows change; those missing from defs are kept aside for a week
-// and taken up again when they come back.
-func (l *Ledger) Define(defs []Def) {
+// their windows, calendar or exclusions change; those missing from defs are kept
+// aside for a week and taken up again when they come back.
+//
+// An SLO that was counted in another unit (in events and now in slices, or in
+// slices of another length) begins anew, but for its counters; afresh names
+// them.
+func (l *Ledger) Define(defs []Def) (afresh []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, a := range l.accounts {
-		a.lengths = nil
+		a.lengths, a.live = nil, false
 	}
 	for _, d := range defs {
+		slice := newSlicer(d, l.now)
 		a := l.accounts[d.ID]
-		if a == nil {
-			a = &account{created: l.now}
+		switch {
+		case a == nil:
+			a = &account{created: l.now, slice: slice}
 			l.accounts[d.ID] = a
+		case !a.slice.like(&slice):
+			a.fine, a.coarse, a.slice = nil, nil, slice
+			afresh = append(afresh, d.ID)
+		default:
+			a.slice.judgeBy(d)
 		}
-		lengths := make([]int64, len(d.Windows))
-		for i, w := range d.Windows {
-			lengths[i] = w.Milliseconds()
-		}
-		a.shape(l.now, lengths)
-		a.seen = l.now
+		a.define(l.now, d)
+		a.seen, a.live = l.now, true
 	}
 	for id, a := range l.accounts {
 		if a.lengths == nil && l.now-a.seen > dormant {
 			delete(l.accounts, id)
 		}
 	}
+	return afresh
 }
 
-// shape gives the account rings for the windows, carrying over what the old
+// define gives the account its windows, period and exclusions.
+func (a *account) define(now int64, d Def) {
+	a.lengths = make([]int64, len(d.Windows))
+	for i, w := range d.Windows {
+		a.lengths[i] = w.Milliseconds()
+	}
+	a.calendar, a.periodEnd = d.Calendar, never
+	a.exclude = d.Exclude
+	// Since and BurnStart look back over the whole of fineSpan.
+	span := max(a.lengths[len(a.lengths)-1], fineSpan, longest(d.Calendar.Unit).Milliseconds())
+	a.cut(now, span)
+	a.shape(now, span)
+}
+
+// longest returns a time that no period of the unit is longer than.
+func longest(u slo.Unit) time.Duration {
+	// A day for clocks that change, and zones that change the side of the date
+	// line.
+	const day = 24 * time.Hour
+	return [...]time.Duration{slo.Rolling: 0, slo.Week: 8 * day, slo.Month: 32 * day, slo.Quarter: 93 * day}[u]
+}
+
+// cut works out the cuts of the last span (ms) and of the time ahead.
+func (a *account) cut(now, span int64) {
+	a.cuts, a.cutAnew = nil, never
+	if len(a.exclude) > 0 {
+		a.cuts = cutsOf(a.exclude, now-span-3*coarseSlot, now+ahead)
+		a.cutAnew = now + anew
+	}
+}
+
+// shape gives the account rings for its windows, carrying over what the old
 // rings hold.
-func (a *account) shape(now int64, lengths []int64) {
-	a.lengths = lengths
-	a.period = lengths[len(lengths)-1]
+func (a *account) shape(now, span int64) {
 	var fine, coarse []int64
-	for _, w := range lengths {
+	for _, w := range a.lengths {
 		if w <= fineSpan {
 			fine = append(fine, w)
 		} else {
 			coarse = append(coarse, w)
 		}
 	}
-	// Since and BurnStart look back over the whole span.
-	old := *a
-	a.fine = newRing(fineSlot, now, append(fine, fineSpan))
-	a.coarse = newRing(coarseSlot, now, append(coarse, max(a.period, fineSpan)))
-	a.fine.fill(old.fine, now)
-	a.coarse.fill(old.coarse, now)
+	old := *a // its rings
+	a.span = span
+	a.fine = newRing(fineSlot, now, fineSpan, fine)
+	a.coarse = newRing(coarseSlot, now, span, coarse)
+	if old.fine != nil {
+		a.fine.fill(old.fine, a.cuts)
+		a.coarse.fill(old.coarse, a.cuts)
+	}
+	if a.calendar.Unit != slo.Rolling {
+		a.coarse.windows = append(a.coarse.windows, window{})
+		a.turn(now)
+	}
 }
 
-func (r *ring) fill(old *ring, now int64) {
-	if old == nil {
-		return
-	}
-	old.advance(now)
-	for n := max(0, old.head-int64(len(old.slots))+1); n <= old.head; n++ {
-		r.put(n, *old.slot(n))
-	}
+// turn begins the calendar period that holds now.
+func (a *account) turn(now int64) {
+	start, end := a.calendar.Bounds(time.UnixMilli(now))
+	a.periodStart, a.periodEnd = start.UnixMilli(), end.UnixMilli()
+	a.coarse.from(len(a.coarse.windows)-1, a.periodStart/coarseSlot, a.cuts)
 }
 
 // Add counts entries at time t and moves every window's end there. A t before
 // the newest time seen counts at that time: the ledger never goes back.
-// Entries of SLOs that are not known are ignored.
+// Entries of SLOs that are not defined are ignored.
 func (l *Ledger) Add(t time.Time, entries []Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.advance(t.UnixMilli())
 	for _, e := range entries {
-		if a := l.accounts[e.ID]; a != nil {
-			a.add(e.Bad, e.Good+e.Bad)
+		if a := l.accounts[e.ID]; a != nil && a.live {
+			a.add(l.now, e.Bad, e.Good+e.Bad)
 		}
 	}
 }
@@ -190,16 +290,50 @@ func (l *Ledger) Now() time.Time {
 func (l *Ledger) advance(now int64) {
 	l.now = max(l.now, now)
 	for _, a := range l.accounts {
-		a.fine.advance(l.now)
-		a.coarse.advance(l.now)
+		a.advance(l.now)
 	}
 }
 
-func (a *account) add(bad, total uint64) {
-	a.errors += bad
-	a.events += total
-	a.fine.add(bad, total)
-	a.coarse.add(bad, total)
+func (a *account) advance(now int64) {
+	a.fine.advance(now, a.cuts)
+	a.coarse.advance(now, a.cuts)
+	if now >= a.cutAnew {
+		a.cut(now, a.span)
+	}
+	if now >= a.periodEnd {
+		a.turn(now)
+	}
+	if a.live && a.slice.length > 0 {
+		a.watch(now)
+	}
+}
+
+// add counts events at now, to which the account was advanced.
+func (a *account) add(now int64, bad, total uint64) {
+	s := &a.slice
+	if s.length == 0 {
+		a.count(now, bad, total)
+		return
+	}
+	if bad < total {
+		s.last = now
+	}
+	// What is excluded does not judge a slice that counts.
+	if !a.cuts.hold(now) || a.cuts.hold(s.end()-1) {
+		s.bad += bad
+		s.good += total - bad
+	}
+}
+
+// count adds events at the time at, which is not after now, to all counts.
+func (a *account) count(at int64, bad, total uint64) {
+	out := a.cuts.hold(at)
+	if !out {
+		a.errors += bad
+		a.events += total
+	}
+	a.fine.add(at/fineSlot, bad, total, out)
+	a.coarse.add(at/coarseSlot, bad, total, out)
 }
 
 // State returns the account of an SLO; ok is false when it is not defined.
@@ -220,20 +354,29 @@ func (l *Ledger) State(id string) (s State, ok bool) {
 	for _, length := range a.lengths {
 		w := Window{Length: time.Duration(length) * time.Millisecond}
 		if length <= fineSpan {
-			w.Bad, w.Total = a.fine.read(fine, l.now)
+			w.Bad, w.Total = a.fine.read(fine, l.now, a.cuts)
 			fine++
 		} else {
-			w.Bad, w.Total = a.coarse.read(coarse, l.now)
+			w.Bad, w.Total = a.coarse.read(coarse, l.now, a.cuts)
 			coarse++
 		}
 		s.Windows = append(s.Windows, w)
+	}
+	s.PeriodStart, s.PeriodEnd = time.UnixMilli(l.now-a.lengths[len(a.lengths)-1]), time.UnixMilli(l.now)
+	if a.calendar.Unit != slo.Rolling {
+		s.PeriodStart, s.PeriodEnd = time.UnixMilli(a.periodStart), time.UnixMilli(a.periodEnd)
+		s.calendar.Length = s.PeriodEnd.Sub(s.PeriodStart)
+		s.calendar.Bad, s.calendar.Total = a.coarse.read(coarse, l.now, a.cuts)
+	}
+	if c, ok := a.cuts.at(l.now); ok {
+		s.Excluded, s.ExcludedUntil = true, time.UnixMilli(c.until)
 	}
 	return s, true
 }
 
 // Since returns the events of an SLO from a moment until now, counting the
-// whole slot (10 s up to two hours back, 5 min beyond) the moment lies in. It
-// reaches back as far as the SLO's period.
+// whole slot (10 s up to two hours back, 5 min beyond) the moment lies in,
+// without what is excluded. It reaches back as far as the SLO's period.
 func (l *Ledger) Since(id string, from time.Time) (bad, total uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -246,7 +389,7 @@ func (l *Ledger) Since(id string, from time.Time) (bad, total uint64) {
 		r = a.coarse
 	}
 	for n := max(from.UnixMilli()/r.res, r.head-int64(len(r.slots))+1); n <= r.head; n++ {
-		c := r.slot(n)
+		c := r.at(n, a.cuts)
 		bad += uint64(c.bad)
 		total += uint64(c.total)
 	}
@@ -255,10 +398,9 @@ func (l *Ledger) Since(id string, from time.Time) (bad, total uint64) {
 
 // BurnStart returns when the burn that goes on at the time at began: going
 // back from at in steps of 10 s, the start of the earliest slot that overspent
-// the budget before a quiet minute. It looks back two hours at most and returns
-// at when nothing was overspent.
+// the budget before a quiet minute, or a quiet slice. What is excluded is quiet.
+// It looks back two hours at most and returns at when nothing was overspent.
 func (l *Ledger) BurnStart(id string, at time.Time, budget float64) time.Time {
-	const quiet = 60_000 / fineSlot
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := l.accounts[id]
@@ -266,14 +408,18 @@ func (l *Ledger) BurnStart(id string, at time.Time, budget float64) time.Time {
 		return at
 	}
 	r := a.fine
+	quiet := max(60_000, a.slice.length) / fineSlot
 	start := at
-	calm := 0
-	n := min(at.UnixMilli()/r.res, r.head)
-	for ; n > r.head-int64(len(r.slots)) && n >= 0 && calm < quiet; n-- {
-		if c := r.slot(n); float64(c.bad) > budget*float64(c.total) {
-			start, calm = time.UnixMilli(n*r.res), 0
-		} else {
+	calm := int64(0)
+	for n := min(at.UnixMilli()/r.res, r.head); r.has(n) && calm < quiet; n-- {
+		c := r.at(n, a.cuts)
+		if float64(c.bad) <= budget*float64(c.total) {
 			calm++
+			continue
+		}
+		start, calm = time.UnixMilli(n*r.res), 0
+		if a.slice.length > 0 { // it ends with the slot
+			start = time.UnixMilli((n+1)*r.res - a.slice.length)
 		}
 	}
 	return start

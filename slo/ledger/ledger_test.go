@@ -301,23 +301,74 @@ func FuzzReplay(f *testing.F) {
 }
 
 func BenchmarkTick(b *testing.B) {
-	for _, n := range []int{10, 1000} {
-		b.Run(fmt.Sprintf("slos=%d", n), func(b *testing.B) {
-			l := New(t0)
-			defs := make([]Def, n)
-			entries := make([]Entry, n)
-			for i := range defs {
-				defs[i] = Def{ID: fmt.Sprint(i), Windows: windows}
-				entries[i] = Entry{ID: defs[i].ID, Good: 100, Bad: 1}
-			}
-			l.Define(defs)
-			now := t0
+	for _, kind := range []string{"plain", "hard"} {
+		for _, n := range []int{10, 1000} {
+			b.Run(fmt.Sprintf("%s/slos=%d", kind, n), func(b *testing.B) {
+				l, entries := many(kind, n)
+				now := t0
+				b.ReportAllocs()
+				for b.Loop() {
+					now = now.Add(2 * time.Second)
+					l.Add(now, entries)
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/slo")
+			})
+		}
+	}
+}
+
+func BenchmarkState(b *testing.B) {
+	for _, kind := range []string{"plain", "hard"} {
+		b.Run(kind, func(b *testing.B) {
+			l, entries := many(kind, 1000)
+			l.Add(t0, entries)
 			b.ReportAllocs()
 			for b.Loop() {
-				now = now.Add(2 * time.Second)
-				l.Add(now, entries)
+				for _, e := range entries {
+					l.State(e.ID)
+				}
 			}
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/slo")
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/slo")
 		})
 	}
+}
+
+// BenchmarkDefine is a reload of 1,000 SLOs that are known, with what they hold.
+func BenchmarkDefine(b *testing.B) {
+	for _, kind := range []string{"plain", "hard"} {
+		b.Run(kind, func(b *testing.B) {
+			l, entries := many(kind, 1000)
+			for at := t0; at.Before(t0.Add(month)); at = at.Add(4 * time.Hour) {
+				l.Add(at, entries)
+			}
+			defs := defsOf(kind, 1000)
+			b.ReportAllocs()
+			for b.Loop() {
+				l.Define(defs)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/1000, "ns/slo")
+		})
+	}
+}
+
+func defsOf(kind string, n int) []Def {
+	defs := make([]Def, n)
+	for i := range defs {
+		defs[i] = Def{ID: fmt.Sprint(i), Windows: windows}
+		if kind == "hard" {
+			defs[i] = hard(defs[i].ID)
+		}
+	}
+	return defs
+}
+
+func many(kind string, n int) (*Ledger, []Entry) {
+	l := New(t0)
+	defs := defsOf(kind, n)
+	entries := make([]Entry, n)
+	for i := range defs {
+		entries[i] = Entry{ID: defs[i].ID, Good: 100, Bad: 1}
+	}
+	l.Define(defs)
+	return l, entries
 }

@@ -5,17 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"slices"
 	"time"
+
+	"github.com/slowburn-slo/slowburn/slo"
 )
 
 // A snapshot is, in unsigned varints unless said otherwise:
 //
-//	magic    the 8 bytes "SLBLDGR1"
+//	magic    the 8 bytes "SLBLDGR2"
 //	now      ms since 1970
 //	n        number of accounts, each:
 //	  id     length, bytes
-//	  created, seen, events, errors, period (ms)
+//	  created, seen, events, errors, span (ms)
+//	  live   0 or 1: whether it is defined
+//	  n      number of cuts, each: from, until (ms)
+//	  slice  length (ms), and if that is not 0:
+//	    bits of the target, fresh (ms), upto (ms), last (ms), good, bad,
+//	    partial (0 or 1)
 //	  fine ring, coarse ring, each:
 //	    res (ms), head slot, n runs, each run:
 //	      gap    empty slots skipped, going back from the head
@@ -23,7 +31,12 @@ import (
 //	crc      4 bytes little endian, CRC-32C of all before
 //
 // Slots are written newest first, so a ring of another size restores what fits.
-const magic = "SLBLDGR1"
+// A snapshot of "SLBLDGR1" has no live, cuts and slice. Cuts are those worked
+// out when it was written; see ahead.
+const (
+	magic  = "SLBLDGR2"
+	magic1 = "SLBLDGR1"
+)
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -46,13 +59,39 @@ func (l *Ledger) Snapshot(dst []byte) []byte {
 	for _, id := range ids {
 		a := l.accounts[id]
 		dst = appendString(dst, id)
-		for _, v := range []uint64{uint64(a.created), uint64(a.seen), a.events, a.errors, uint64(a.period)} {
+		for _, v := range []uint64{uint64(a.created), uint64(a.seen), a.events, a.errors, uint64(a.span), bit(a.live)} {
 			dst = binary.AppendUvarint(dst, v)
 		}
+		dst = binary.AppendUvarint(dst, uint64(len(a.cuts)))
+		for _, c := range a.cuts {
+			dst = binary.AppendUvarint(dst, uint64(c.from))
+			dst = binary.AppendUvarint(dst, uint64(c.until))
+		}
+		dst = a.slice.snapshot(dst)
 		dst = a.fine.snapshot(dst)
 		dst = a.coarse.snapshot(dst)
 	}
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+}
+
+func bit(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (s *slicer) snapshot(dst []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(s.length))
+	if s.length == 0 {
+		return dst
+	}
+	for _, v := range []uint64{
+		math.Float64bits(s.target), uint64(s.fresh), uint64(s.upto), uint64(s.last), s.good, s.bad, bit(s.partial),
+	} {
+		dst = binary.AppendUvarint(dst, v)
+	}
+	return dst
 }
 
 func (r *ring) snapshot(dst []byte) []byte {
@@ -88,7 +127,7 @@ func (r *ring) snapshot(dst []byte) []byte {
 // Restore returns the ledger of a snapshot. Its SLOs are known but not yet
 // defined. Errors wrap ErrCorrupt.
 func Restore(src []byte) (*Ledger, error) {
-	if len(src) < len(magic)+4 || string(src[:len(magic)]) != magic {
+	if len(src) < len(magic)+4 || string(src[:len(magic)]) != magic && string(src[:len(magic)]) != magic1 {
 		return nil, fmt.Errorf("ledger snapshot: begins with %.8q: %w; want %q", src, ErrCorrupt, magic)
 	}
 	body, sum := src[:len(src)-4], binary.LittleEndian.Uint32(src[len(src)-4:])
@@ -97,6 +136,7 @@ func Restore(src []byte) (*Ledger, error) {
 	}
 	d := reader{rest: body[len(magic):]}
 	l := &Ledger{now: int64(d.uvarint()), accounts: map[string]*account{}}
+	d.time(l.now)
 	for range d.count() {
 		id := d.str()
 		a := &account{
@@ -104,14 +144,23 @@ func Restore(src []byte) (*Ledger, error) {
 			seen:    int64(d.uvarint()),
 			events:  d.uvarint(),
 			errors:  d.uvarint(),
-			period:  int64(d.uvarint()),
+			span:    int64(d.uvarint()),
+
+			periodEnd: never,
+			cutAnew:   never,
 		}
-		if a.period <= 0 || a.period > maxPeriod {
+		if a.span <= 0 || a.span > maxSpan {
 			d.bad = true
 			break
 		}
-		a.shape(l.now, []int64{a.period})
-		a.lengths = nil
+		if string(src[:len(magic)]) == magic {
+			a.live = d.bool()
+			a.cuts = d.cuts()
+			a.slice = d.slicer(l.now)
+		} else {
+			a.live = true
+		}
+		a.shape(l.now, a.span)
 		d.ring(a.fine, fineSlot)
 		d.ring(a.coarse, coarseSlot)
 		l.accounts[id] = a
@@ -122,8 +171,45 @@ func Restore(src []byte) (*Ledger, error) {
 	return l, nil
 }
 
-// maxPeriod bounds what a snapshot may make the ledger allocate: 10 years.
-const maxPeriod = 10 * 366 * 24 * 3600_000
+// time takes note of a time (ms) that no clock shows: before 1970, or after the
+// year 10000, where sums would overflow.
+func (d *reader) time(t int64) {
+	if t < 0 || t > 1<<48 {
+		d.bad = true
+	}
+}
+
+// maxSpan bounds what a snapshot may make the ledger allocate: 10 years.
+const maxSpan = 10 * 366 * 24 * 3600_000
+
+func (d *reader) cuts() cuts {
+	var out cuts
+	last := int64(-1)
+	for range d.count() {
+		c := cut{int64(d.uvarint()), int64(d.uvarint())}
+		if c.from <= last || c.until <= c.from {
+			d.bad = true
+			return nil
+		}
+		out, last = append(out, c), c.until
+	}
+	return out
+}
+
+func (d *reader) slicer(now int64) slicer {
+	s := slicer{length: int64(d.uvarint())}
+	if s.length == 0 {
+		return s
+	}
+	s.target = math.Float64frombits(d.uvarint())
+	s.fresh, s.upto, s.last = int64(d.uvarint()), int64(d.uvarint()), int64(d.uvarint())
+	s.good, s.bad = d.uvarint(), d.uvarint()
+	s.partial = d.bool()
+	if s.length < 0 || s.length > maxSpan || s.fresh < 0 || s.last < 0 || s.last > s.upto || s.upto > now {
+		d.bad = true
+	}
+	return s
+}
 
 // ring reads a ring into r, which stands at the snapshot's time.
 func (d *reader) ring(r *ring, res int64) {
@@ -144,7 +230,7 @@ func (d *reader) ring(r *ring, res int64) {
 				d.bad = true
 				return
 			}
-			r.put(n, counts{uint32(bad), uint32(total)})
+			r.add(n, bad, total, false)
 			n--
 		}
 	}
@@ -177,6 +263,7 @@ func AppendRecord(dst []byte, t time.Time, entries []Entry) []byte {
 func (l *Ledger) Replay(record []byte) error {
 	d := reader{rest: record}
 	t := int64(d.uvarint())
+	d.time(t)
 	entries := make([]Entry, 0, 16)
 	for range d.count() {
 		entries = append(entries, Entry{ID: d.str(), Good: d.uvarint(), Bad: d.uvarint()})
@@ -186,12 +273,13 @@ func (l *Ledger) Replay(record []byte) error {
 	}
 	l.mu.Lock()
 	for _, e := range entries {
-		if l.accounts[e.ID] == nil {
-			a := &account{created: l.now, seen: l.now}
-			a.shape(l.now, []int64{int64(30 * 24 * time.Hour / time.Millisecond)})
-			a.lengths = nil
+		a := l.accounts[e.ID]
+		if a == nil {
+			a = &account{created: l.now, seen: l.now, periodEnd: never, cutAnew: never}
+			a.shape(l.now, slo.DefaultWindow.Milliseconds())
 			l.accounts[e.ID] = a
 		}
+		a.live = true
 	}
 	l.mu.Unlock()
 	l.Add(time.UnixMilli(t), entries)
@@ -229,6 +317,8 @@ func (d *reader) count() uint64 {
 	}
 	return n
 }
+
+func (d *reader) bool() bool { return d.uvarint() == 1 }
 
 func (d *reader) str() string {
 	n := d.count()

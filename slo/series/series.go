@@ -100,12 +100,20 @@ func Of(base labels.Labels, metric string, pairs ...string) labels.Labels {
 	return b.Labels()
 }
 
-// InfoLabels returns the labels of the series sloth_slo_info, whose value is 1.
+// InfoLabels returns the labels of the series sloth_slo_info, whose value is 1:
+// slowburn's own and those of the flow whose names are not taken by them.
 func InfoLabels(s slo.SLO, version string) labels.Labels {
-	return Of(SLO(s), Info,
+	own := Of(SLO(s), Info,
 		Mode, "slowburn",
 		Version, version,
 		Spec, "slowburn/v1",
 		Goal, strconv.FormatFloat(s.Objective.Target*100, 'g', 12, 64),
 	)
+	b := labels.NewBuilder(own)
+	for name, value := range s.Flow.Labels {
+		if !own.Has(name) {
+			b.Set(name, value)
+		}
+	}
+	return b.Labels()
 }

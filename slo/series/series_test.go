@@ -24,12 +24,17 @@ func TestWindowNames(t *testing.T) {
 func TestLabels(t *testing.T) {
 	f := slo.Flow{Name: "checkout", Service: "shop", Objectives: []slo.Objective{{Name: "availability", Target: 0.999}}}
 	s := f.SLOs()[0]
+	l := f
+	l.Labels = map[string]string{"team": "checkout", ID: "mine", "__name__": "mine"}
+	labelled := l.SLOs()[0]
 	const id = `sloth_id="shop-checkout-availability", sloth_service="shop", sloth_slo="checkout-availability", slowburn_flow="checkout"`
 	for _, tc := range []struct{ name, got, want string }{
 		{"identity", SLO(s).String(), "{" + id + "}"},
 		{"metric", Of(SLO(s), Events).String(), `{__name__="slo_events_total", ` + id + `}`},
 		{"pair", Of(SLO(s), ErrorRatio(time.Hour), Window, "1h").String(), `{__name__="slo:sli_error:ratio_rate1h", sloth_id="shop-checkout-availability", sloth_service="shop", sloth_slo="checkout-availability", sloth_window="1h", slowburn_flow="checkout"}`},
 		{"objective", InfoLabels(s, "v1").Get(Goal), "99.9"},
+		{"labels of the flow", InfoLabels(labelled, "v1").Get("team") + " " + InfoLabels(labelled, "v1").Get(ID), "checkout shop-checkout-availability"},
+		{"name in spite of labels", InfoLabels(labelled, "v1").Get("__name__"), Info},
 		{"alerts", Alert(slo.Page) + " " + Alert(slo.Ticket), "SlowburnBudgetBurnPage SlowburnBudgetBurnTicket"},
 	} {
 		if tc.got != tc.want {

@@ -10,7 +10,7 @@ import (
 )
 
 func ExampleParse() {
-	flows, err := spec.Parse("slos.yaml", []byte(`
+	config, err := spec.Parse("slos.yaml", []byte(`
 service: shop
 slack: "#shop"
 flows:
@@ -24,7 +24,7 @@ flows:
 		fmt.Fprintln(os.Stderr, err)
 		return
 	}
-	for _, s := range slo.All(flows) {
+	for _, s := range slo.All(config.Flows) {
 		fmt.Printf("%s: %s\n", s.ID(), s.Objective.Words())
 	}
 	// Output:

@@ -1,197 +1,236 @@
 package spec
 
 import (
-	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/source"
 )
 
-// level holds what a file's defaults and a flow may both say. A flow starts
-// with a copy of its file's.
+// level holds what a file's defaults, a flow and an objective may all say. Each
+// starts with a copy of the one around it.
 type level struct {
-	service      string
-	page, ticket string // Slack channels
-	owner        string
-	runbook      *value // as written, with placeholders
-	window       time.Duration
-	minEvents    int
-	tiers        []tier // nil: slo.Tiers
+	service   string
+	framework string
+	owner     string
+	runbook   *source.Value // as written, with placeholders
+	labels    map[string]string
+	badWhen   slo.Selector
+	window    time.Duration
+	calendar  slo.Unit
+	zone      *zone // nil: none is named
+	minEvents int
+	alerts    alerts
+
+	zones zones
 }
 
 var (
-	fileKeys     = []string{"service", "slack", "defaults", "flows"}
-	defaultsKeys = []string{"window", "slack", "runbook", "owner", "min_events", "alerts"}
-	flowKeys     = []string{
-		"service", "match", "by", "bad_when", "slos", "slack", "alerts", "min_events", "owner", "runbook", "description", "labels",
+	fileKeys     = []string{"service", "slack", "defaults", "flows", "exclude"}
+	defaultsKeys = []string{
+		"window", "timezone", "slack", "alerts", "min_events", "owner", "runbook", "labels", "bad_when",
+		"framework",
 	}
-	alertsKeys = []string{"page", "ticket", "tiers"}
-	tierKeys   = []string{"severity", "burn_rate", "long", "short"}
-	byKeys     = []string{"attribute", "limit"}
-
-	// laterInFile are keys of the language that are still to come.
-	laterInFile = map[string]string{
-		"exclude": "want a silence for the maintenance; its errors count until excludes are supported",
+	flowKeys = []string{
+		"service", "match", "by", "bad_when", "slos", "window", "timezone", "slack", "alerts", "min_events",
+		"owner", "runbook", "description", "labels", "framework",
 	}
+	byKeys = []string{"attribute", "limit"}
 )
 
 // readFile reads the flows of one file and reports its faults.
-func readFile(name string, data []byte, faults *collector) []slo.Flow {
-	root := parse(name, data, faults)
-	if root == nil {
-		return nil
-	}
+func readFile(name string, data []byte, others *formats, zones zones, faults *source.Collector) []slo.Flow {
 	const want = "want a map with service: and flows:"
-	top := value{root, "", faults}
-	if top.kind != table {
-		top.path = "file"
-		top.refuse(want)
+	before := faults.Len()
+	docs := source.Parse(name, data, faults)
+	if len(docs) == 0 {
+		if faults.Len() == before {
+			faults.Add(source.Fault{Pos: slo.Pos{File: name, Line: 1, Column: 1}, Fact: "no flows", Want: want})
+		}
 		return nil
 	}
-	keys, _ := top.keys(want, fileKeys, laterInFile)
-	base := level{window: slo.DefaultWindow, minEvents: slo.DefaultMinEvents}
+	if isForeign(docs) {
+		return others.read(docs, faults)
+	}
+	if len(docs) > 1 {
+		faults.Add(source.Fault{Pos: docs[1].Pos, Fact: "a second document", Want: "want one document in each file"})
+		return nil
+	}
+	top := source.Value{Node: docs[0], Faults: faults}
+	if top.Kind != source.Table {
+		top.Path = "file"
+		top.Refuse(want)
+		return nil
+	}
+	keys, _ := top.Keys(want, fileKeys)
+	base := level{window: slo.DefaultWindow, minEvents: slo.DefaultMinEvents, zones: zones}
 	if v, ok := keys["service"]; ok {
 		base.service = service(v)
 	}
 	base.read(keys)
 	if v, ok := keys["defaults"]; ok {
-		defaults, _ := v.keys("want a map such as {window: 30d}", defaultsKeys, nil)
-		if top.has("slack") && v.has("slack") {
-			defaults["slack"].fault("the file has slack: as well", "want it once")
+		defaults, _ := v.Keys("want a map such as {window: 30d}", defaultsKeys)
+		if top.Has("slack") && v.Has("slack") {
+			defaults["slack"].Fault("the file has slack: as well", "want it once")
 		}
 		base.read(defaults)
 	}
-	flows, ok := keys["flows"]
-	if !ok {
-		if top.lacks("flows", fileKeys) {
-			top.missing("flows", "want a map of at least one flow")
+	var out []slo.Flow
+	if v, ok := keys["flows"]; ok {
+		entries, _ := v.Entries("want a map of at least one flow")
+		out = make([]slo.Flow, 0, len(entries))
+		for _, e := range entries {
+			out = append(out, readFlow(e, base, top.Lacks("service", fileKeys)))
 		}
-		return nil
+	} else if top.Lacks("flows", fileKeys) {
+		top.Missing("flows", "want a map of at least one flow")
 	}
-	entries, _ := flows.entries("want a map of at least one flow")
-	out := make([]slo.Flow, 0, len(entries))
-	for _, e := range entries {
-		out = append(out, readFlow(e, base, top.lacks("service", fileKeys)))
+	if v, ok := keys["exclude"]; ok {
+		readExcludes(v, out, base)
+	}
+	if slices.ContainsFunc(out, func(f slo.Flow) bool { return len(f.Objectives) > 0 }) {
+		base.zone.unused()
 	}
 	return out
 }
 
 // read takes over what keys say; what they do not say stays.
-func (l *level) read(keys map[string]value) {
+func (l *level) read(keys map[string]source.Value) {
 	if v, ok := keys["slack"]; ok {
-		l.page = channel(v)
-		l.ticket = l.page
+		l.alerts.page = channel(v)
+		l.alerts.ticket = l.alerts.page
+	}
+	if v, ok := keys["framework"]; ok {
+		l.framework = frameworkName(v)
 	}
 	if v, ok := keys["owner"]; ok {
-		l.owner, _ = v.line("want a name, such as team-shop")
+		l.owner, _ = v.Line("want a name, such as team-shop")
 	}
 	if v, ok := keys["runbook"]; ok {
 		l.runbook = &v
 	}
-	if v, ok := keys["window"]; ok {
-		l.window = window(v)
+	if v, ok := keys["labels"]; ok {
+		l.labels = merged(l.labels, labels(v))
+	}
+	if v, ok := keys["bad_when"]; ok {
+		l.badWhen = selector(v, `want a map such as {http.response.status_code: ">=500"}`)
 	}
 	if v, ok := keys["min_events"]; ok {
 		l.minEvents = minEvents(v)
 	}
 	if v, ok := keys["alerts"]; ok {
-		alerts, _ := v.keys(`want a map such as {page: "#oncall", ticket: "#shop"}`, alertsKeys, nil)
-		if v, ok := alerts["page"]; ok {
-			l.page = channel(v)
-		}
-		if v, ok := alerts["ticket"]; ok {
-			l.ticket = channel(v)
-		}
-		if v, ok := alerts["tiers"]; ok {
-			l.tiers = tiers(v)
+		l.alerts.read(v, false)
+	}
+	l.readWindow(keys)
+}
+
+// readWindow takes over the window and the zone that keys name.
+func (l *level) readWindow(keys map[string]source.Value) {
+	if v, ok := keys["timezone"]; ok {
+		l.zone = l.zones.read(v)
+	}
+	if v, ok := keys["window"]; ok {
+		l.window, l.calendar, ok = window(v)
+		if !ok && l.zone != nil {
+			l.zone.used = true // by whatever window is meant
 		}
 	}
 }
 
 // readFlow reads one flow. needsService is whether the file names no service
 // for it, not even a wrong one.
-func readFlow(e entry, l level, needsService bool) slo.Flow {
-	f := slo.Flow{Name: e.key, Pos: e.pos}
+func readFlow(e source.Entry, around level, needsService bool) slo.Flow {
+	l := around
+	f := slo.Flow{Name: e.Key, Pos: e.Pos}
 	if !slug.MatchString(f.Name) {
-		e.faultAt(e.pos, e.path, "the flow's name is not a slug", wantSlug)
+		e.FaultAt(e.Pos, e.Path, "the flow's name is not a slug", wantSlug)
 	}
-	keys, ok := e.keys("want a map with match: and slos:", flowKeys, nil)
+	keys, ok := e.Keys("want a map with match: and slos:", flowKeys)
 	if !ok {
 		return f
 	}
-	here := e.value
-	here.pos = e.pos // what a flow lacks is reported at its name
+	here := e.Value
+	here.Pos = e.Pos // what a flow lacks is reported at its name
 	l.read(keys)
 	if v, ok := keys["service"]; ok {
 		l.service = service(v)
-	} else if needsService && e.lacks("service", flowKeys) {
-		here.missing("service", "want it in the flow or at the top of the file")
+	} else if needsService && e.Lacks("service", flowKeys) {
+		here.Missing("service", "want it in the flow or at the top of the file")
 	}
-	f.Service, f.Owner, f.PageChannel, f.TicketChannel = l.service, l.owner, l.page, l.ticket
+	f.Service, f.Owner, f.PageChannel, f.TicketChannel = l.service, l.owner, l.alerts.page, l.alerts.ticket
+	f.Labels, f.BadWhen, f.Framework = l.labels, l.badWhen, l.framework
 	if l.runbook != nil {
 		f.Runbook = runbook(*l.runbook, f)
 	}
 	if v, ok := keys["description"]; ok {
-		f.Description, _ = v.prose("want a text")
-	}
-	if v, ok := keys["labels"]; ok {
-		f.Labels = labels(v)
+		f.Description, _ = v.Prose("want a text")
 	}
 	if v, ok := keys["match"]; ok {
 		f.Match = match(v)
-	} else if e.lacks("match", flowKeys) {
-		here.missing("match", "want one such as POST /api/checkout")
-	}
-	if v, ok := keys["bad_when"]; ok {
-		f.BadWhen = selector(v, `want a map such as {http.response.status_code: ">=500"}`)
+	} else if e.Lacks("match", flowKeys) && counts(keys["slos"]) {
+		here.Missing("match", "want one such as POST /api/checkout")
 	}
 	if v, ok := keys["by"]; ok {
 		f.By, f.ByLimit = by(v)
 	}
 	if v, ok := keys["slos"]; ok {
 		f.Objectives = objectives(v, l)
-	} else if e.lacks("slos", flowKeys) {
-		here.missing("slos", "want a list of at least one, such as [99.9% succeed]")
+	} else if e.Lacks("slos", flowKeys) {
+		here.Missing("slos", "want a list of at least one, such as [99.9% succeed]")
+	}
+	if l.zone != around.zone && len(f.Objectives) > 0 {
+		l.zone.unused()
 	}
 	return f
 }
 
+// counts reports whether slos hold an objective about spans, as far as can be
+// seen without reading them: one that is not PromQL.
+func counts(slos source.Value) bool {
+	if slos.Node == nil || len(slos.Items) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(slos.Items, func(n *source.Node) bool {
+		return !source.Value{Node: n}.Has("promql")
+	})
+}
+
 var slug = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+
+// maxSlug is how long a slug may be.
+const maxSlug = 64
+
+// slugOf returns the slug that is nearest to a name with a letter or digit.
+func slugOf(name string) string {
+	s := strings.TrimLeft(notInSlug.ReplaceAllString(strings.ToLower(name), "-"), "-_")
+	return s[:min(len(s), maxSlug)]
+}
+
+var notInSlug = regexp.MustCompile(`[^a-z0-9_-]+`)
 
 const wantSlug = "want 1 to 64 of a-z, 0-9, - and _, such as checkout"
 
 // service reads the service.name of the spans.
-func service(v value) string {
+func service(v source.Value) string {
 	const want = "want the service.name of its spans, such as shop"
-	s, ok := v.line(want)
+	s, ok := v.Line(want)
 	if ok && strings.Contains(s, "*") {
-		v.fault(quote(s)+" is a pattern", want)
+		v.Fault(source.Quote(s)+" is a pattern", want)
 	}
 	return s
 }
 
-var slackID = regexp.MustCompile(`^[CDGUW][A-Z0-9]{7,}$`)
-
-// channel reads where in Slack a message goes.
-func channel(v value) string {
-	const want = `want "#channel", "@person" or an ID such as C024BE91L`
-	s, ok := v.line(want)
-	named := len(s) > 1 && (s[0] == '#' || s[0] == '@') && !strings.ContainsAny(s, " ,")
-	if ok && !named && !slackID.MatchString(s) {
-		v.fault(quote(s)+" is not a Slack channel", want)
-	}
-	return s
-}
-
-var placeholder = regexp.MustCompile(`\{[^{}]*\}`)
+// placeholder is one, or a brace that is left over: no URL holds any.
+var placeholder = regexp.MustCompile(`\{[^{}]*\}|[{}]`)
 
 // runbook reads a URL and fills in the flow.
-func runbook(v value, f slo.Flow) string {
+func runbook(v source.Value, f slo.Flow) string {
 	const want = "want one such as https://wiki.example/{flow}"
-	s, ok := v.line(want)
+	s, ok := v.Line(want)
 	if !ok {
 		return ""
 	}
@@ -204,37 +243,16 @@ func runbook(v value, f slo.Flow) string {
 			return url.PathEscape(f.Service)
 		}
 		if known {
-			v.fault("unknown placeholder "+quote(name), "want {flow} or {service}")
+			v.Fault("unknown placeholder "+source.Quote(name), "want {flow} or {service}")
 		}
 		known = false
 		return name
 	})
 	u, err := url.Parse(s)
 	if known && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-		v.fault(quote(s)+" is not an http or https URL", want)
+		v.Fault(source.Quote(s)+" is not an http or https URL", want)
 	}
 	return s
-}
-
-var labelName = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-
-// labels reads the labels added to a flow's alerts.
-func labels(v value) map[string]string {
-	entries, _ := v.entries("want a map such as {team: shop}")
-	out := make(map[string]string, len(entries))
-	for _, e := range entries {
-		switch {
-		case !labelName.MatchString(e.key):
-			e.faultAt(e.pos, e.path, "is not a label name", "want letters, digits and _, such as team")
-			continue
-		case e.key == "alertname", e.key == "severity", strings.HasPrefix(e.key, "__"),
-			strings.HasPrefix(e.key, "sloth_"), strings.HasPrefix(e.key, "slowburn_"):
-			e.faultAt(e.pos, e.path, "this label is set by slowburn", "want another name")
-			continue
-		}
-		out[e.key], _ = e.line("want a text")
-	}
-	return out
 }
 
 // maxByLimit is how many values of one attribute can be told apart: at about
@@ -242,129 +260,26 @@ func labels(v value) map[string]string {
 const maxByLimit = 10_000
 
 // by reads the attribute a flow is split by, and into how many values at most.
-func by(v value) (attribute string, limit int) {
+func by(v source.Value) (attribute string, limit int) {
 	const want = "want an attribute such as tenant.id, or {attribute: tenant.id, limit: 50}"
 	limit = slo.DefaultByLimit
-	if v.kind == table {
-		keys, _ := v.keys(want, byKeys, nil)
+	if v.Kind == source.Table {
+		keys, _ := v.Keys(want, byKeys)
 		if l, ok := keys["limit"]; ok {
-			limit, _ = l.whole(1, maxByLimit)
+			limit, _ = l.Whole(1, maxByLimit)
 		}
 		name, ok := keys["attribute"]
 		if !ok {
-			if v.lacks("attribute", byKeys) {
-				v.missing("attribute", "want one such as tenant.id")
+			if v.Lacks("attribute", byKeys) {
+				v.Missing("attribute", "want one such as tenant.id")
 			}
 			return "", limit
 		}
 		v = name
 	}
-	s, ok := v.line(want)
-	if ok && strings.ContainsFunc(s, notInName) {
-		v.fault(quote(s)+" is not the name of an attribute", want)
+	s, ok := v.Line(want)
+	if ok && strings.ContainsFunc(s, source.NotInName) {
+		v.Fault(source.Quote(s)+" is not the name of an attribute", want)
 	}
 	return current(s), limit
-}
-
-// window reads the period of an SLO.
-func window(v value) time.Duration {
-	s, ok := v.line("want a rolling window such as 30d")
-	if !ok {
-		return slo.DefaultWindow
-	}
-	d, bad := period(s)
-	if v.flawed(bad) {
-		return slo.DefaultWindow // no tier is to be refused for it
-	}
-	return d
-}
-
-// minEvents reads how many bad events an alert needs at least.
-func minEvents(v value) int {
-	n, _ := v.whole(1, 1_000_000)
-	return n
-}
-
-// tier is an alert tier and, for suit, where parts of it were written.
-type tier struct {
-	slo.Tier
-	factor, long value
-}
-
-// tiers reads the alerts of objectives. What depends on the objective, such as
-// whether its target can burn that fast, is checked by suit.
-func tiers(v value) []tier {
-	const want = "want a list of tiers such as {severity: page, burn_rate: 14.4, long: 1h, short: 5m}"
-	items, _ := v.elements(want)
-	out := []tier{}
-	for _, item := range items {
-		before := len(v.faults.list)
-		keys, ok := item.keys(want, tierKeys, nil)
-		if !ok {
-			continue
-		}
-		for _, key := range tierKeys {
-			if item.lacks(key, tierKeys) {
-				item.missing(key, want)
-			}
-		}
-		t := tier{factor: keys["burn_rate"], long: keys["long"]}
-		if v, ok := keys["severity"]; ok {
-			s, _ := v.line("want page or ticket")
-			t.Severity = slo.Severity(s)
-			if s != "" && t.Severity != slo.Page && t.Severity != slo.Ticket {
-				v.fault(quote(s)+" is not a severity", "want page or ticket")
-			}
-		}
-		if v, ok := keys["burn_rate"]; ok {
-			t.Factor, ok = decimal(v.text)
-			if !ok || t.Factor == 0 {
-				v.refuse("want a number above 0 such as 14.4")
-			}
-		}
-		t.Long = lookbackOf(keys["long"])
-		t.Short = lookbackOf(keys["short"])
-		if t.Long > 0 && t.Short >= t.Long {
-			keys["short"].fault(fmt.Sprintf("%s is not shorter than long: %s", slo.Duration(t.Short), slo.Duration(t.Long)),
-				"want less than "+slo.Duration(t.Long))
-		}
-		if len(v.faults.list) == before {
-			out = append(out, t)
-		}
-	}
-	return out
-}
-
-func lookbackOf(v value) time.Duration {
-	if v.node == nil {
-		return 0
-	}
-	s, ok := v.line("want a duration such as 1h")
-	if !ok {
-		return 0
-	}
-	d, bad := lookback(s)
-	v.flawed(bad)
-	return d
-}
-
-// suit returns the tiers for an objective of the given target and window, and
-// reports those that do not suit it.
-func suit(tiers []tier, target float64, window time.Duration) []slo.Tier {
-	out := make([]slo.Tier, len(tiers))
-	for i, t := range tiers {
-		out[i] = t.Tier
-		if t.Long > window {
-			t.long.fault(fmt.Sprintf("%s is longer than the window of %s", slo.Duration(t.Long), slo.Duration(window)),
-				"want at most "+slo.Duration(window))
-		}
-		// An alert fires above its burn rate, so the highest burn itself, with
-		// every event bad, is out of reach.
-		if budget := slo.Budget(target); t.Factor*budget >= 1 {
-			highest := fmt.Sprintf("%.6g", 1/budget)
-			t.factor.fault(fmt.Sprintf("%s can never be reached: with every event bad, %s burns at %s",
-				brief(t.factor.text), slo.Percent(target), highest), "want less than "+highest)
-		}
-	}
-	return out
 }

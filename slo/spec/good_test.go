@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/source"
 )
 
 // TestGood reads files that are right and compares everything that was read.
@@ -191,13 +193,252 @@ f.yaml:2:9 s/a
     page 5x 1h/5m, page 5x 6h/30m, ticket 5x 1d/2h, ticket 5x 3d/6h
 `,
 		},
+		{
+			name: "time: freshness and slices, in words and in full",
+			in: `
+service: shop
+defaults: {min_events: 9}
+flows:
+  a:
+    match: /a
+    slos:
+      - fresh every 26h
+      - 99.5%fresh  every 1d 2h 30m
+      - {fresh: 2d, for: 95%, min_events: 2}
+      - 99.5% of minutes with 95% under 300ms
+      - p95 < 300ms
+      - 99% of 5m with 100% succeed
+      - {succeed: 90%, time_slice: 99%, name: minutes}
+      - {faster_than: 1s, for: 90%, time_slice: {target: 99.9%, length: 1h}}
+      - 99%  of 10 s with p50<1ms
+`,
+			want: `
+f.yaml:5:3 shop/a
+  f.yaml:6:12 http.route is /a
+  f.yaml:8:9 fresh-26h: 99% fresh every 26h over 30d, min 1
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:9:9 fresh-26h30m: 99.5% fresh every 26h30m over 30d, min 1
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:10:9 fresh-2d: 95% fresh every 2d over 30d, min 2
+    page 10x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:11:9 latency-300ms-slices: 99.5% of minutes with 95% under 300ms over 30d, min 1
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:12:9 latency-300ms: 95% under 300ms over 30d, min 9
+    page 10x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:13:9 availability-slices: 99% of 5m with 100% succeed over 30d, min 1
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:14:9 minutes: 99% of minutes with 90% succeed over 30d, min 1
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:15:9 latency-1s-slices: 99.9% of 1h with 90% under 1s over 30d, min 1
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:16:9 latency-1ms-slices: 99% of 10s with 50% under 1ms over 30d, min 1
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+`,
+		},
+		{
+			name: "calendar windows, each in its zone",
+			in: `
+service: shop
+defaults: {window: month, timezone: Europe/Zurich}
+flows:
+  a:
+    match: /a
+    slos:
+      - 99% succeed
+      - {succeed: 99%, window: 7d, name: rolling}
+      - {succeed: 99%, window: week, timezone: America/New_York, name: week}
+      - {succeed: 99%, timezone: UTC, name: utc}
+  b: {match: /b, window: quarter, slos: [99% succeed, {succeed: 99%, window: 90d, name: rolling}]}
+  c: {match: /c, window: 28d, slos: [99% succeed]}
+  d: {match: /d, timezone: Asia/Kathmandu, slos: [99% succeed]}
+`,
+			want: `
+f.yaml:5:3 shop/a
+  f.yaml:6:12 http.route is /a
+  f.yaml:8:9 availability: 99% succeed per month (Europe/Zurich), min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:9:9 rolling: 99% succeed over 7d, min 3
+    page 13.44x 1h/5m, page 3.5x 6h/30m, ticket 1.4x 1d/2h, ticket 1x 3d/6h
+  f.yaml:10:9 week: 99% succeed per week (America/New_York), min 3
+    page 13.44x 1h/5m, page 3.5x 6h/30m, ticket 1.4x 1d/2h, ticket 1x 3d/6h
+  f.yaml:11:9 utc: 99% succeed per month, min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+f.yaml:12:3 shop/b
+  f.yaml:12:14 http.route is /b
+  f.yaml:12:42 availability: 99% succeed per quarter (Europe/Zurich), min 3
+    page 43.2x 1h/5m, page 18x 6h/30m, ticket 9x 1d/2h, ticket 3x 3d/6h
+  f.yaml:12:55 rolling: 99% succeed over 90d, min 3
+    page 43.2x 1h/5m, page 18x 6h/30m, ticket 9x 1d/2h, ticket 3x 3d/6h
+f.yaml:13:3 shop/c
+  f.yaml:13:14 http.route is /c
+  f.yaml:13:38 availability: 99% succeed over 28d, min 3
+    page 13.44x 1h/5m, page 5.6x 6h/30m, ticket 2.8x 1d/2h, ticket 1x 3d/6h
+f.yaml:14:3 shop/d
+  f.yaml:14:14 http.route is /d
+  f.yaml:14:51 availability: 99% succeed per month (Asia/Kathmandu), min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+`,
+		},
+		{
+			name: "PromQL, with Sloth's window too",
+			in: `
+service: shop
+flows:
+  queue:
+    slos:
+      - promql: {bad: 'sum(rate(m{code=~"5.."}[{{ .window }}]))', total: 'sum(rate(m[$window]))'}
+        target: 99%
+      - promql:
+          good: |
+            sum(increase(ok[ $window ]))
+          total: sum(increase(all[{{.window}}]))
+        target: 95%
+        min_events: 20
+        id: Queue.Age_1
+      - {promql: {ratio: 'max_over_time((a > bool 5)[$window:1m])'}, target: 99.9%, name: depth}
+      - {promql: {ratio: 'avg_over_time(b[$window])'}, target: 95%, time_slice: 99%, name: slices}
+  both: {match: /b, slos: [99% succeed, {promql: {ratio: 'avg_over_time(b[$window])'}, target: 95%}]}
+`,
+			want: `
+f.yaml:4:3 shop/queue
+  f.yaml:6:9 promql: 99% good over 30d, min 3
+    bad sum(rate(m{code=~"5.."}[$window]))
+    total sum(rate(m[$window]))
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:8:9 queue-age_1: 95% good over 30d, min 20, id Queue.Age_1
+    good sum(increase(ok[ $window ]))
+    total sum(increase(all[$window]))
+    page 10x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:15:9 depth: 99.9% good over 30d, min 1
+    ratio max_over_time((a > bool 5)[$window:1m])
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:16:9 slices: 99% of minutes with 95% good over 30d, min 1
+    ratio avg_over_time(b[$window])
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+f.yaml:17:3 shop/both
+  f.yaml:17:17 http.route is /b
+  f.yaml:17:28 availability: 99% succeed over 30d, min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+  f.yaml:17:41 promql: 95% good over 30d, min 1
+    ratio avg_over_time(b[$window])
+    page 10x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+`,
+		},
+		{
+			name: "alerts on each level, the inner one first",
+			in: `
+service: shop
+defaults:
+  labels: {team: shop, tier: 1}
+  bad_when: {status: error}
+  alerts:
+    page: {slack: "#oncall", labels: {severity: page}}
+    labels: {area: web}
+    annotations: {dashboard: "https://grafana.example/d/{{ $labels.sloth_slo }}"}
+flows:
+  a:
+    match: /a
+    labels: {tier: 2}
+    alerts: {name: Checkout, page: {annotations: {wake: up}}, ticket: {slack: "@anna", labels: {severity: slack}}, labels: {area: app, x: y}}
+    slos:
+      - 99% succeed
+      - {faster_than: 1s, for: 99%, alerts: {page: off, name: Slow, labels: {x: z}}}
+      - {faster_than: 2s, for: 99%, alerts: off}
+  b:
+    match: /b
+    bad_when: {status: ok}
+    alerts: {page: off}
+    slos:
+      - 99% succeed
+      - {faster_than: 1s, for: 99%, alerts: {tiers: [{severity: page, burn_rate: 2, long: 1h, short: 5m}]}}
+      - {faster_than: 2s, for: 99%, alerts: {ticket: false}}
+  c: {match: /c, alerts: off, slos: [99% succeed, {faster_than: 1s, for: 99%, alerts: {page: {labels: {a: b}}}}]}
+`,
+			want: `
+f.yaml:11:3 shop/a page=#oncall ticket=@anna team="shop" tier="2"
+  f.yaml:12:12 http.route is /a
+  f.yaml:5:14 bad when status is error
+  f.yaml:16:9 availability: 99% succeed over 30d, min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+    "Checkout" map[area:app x:y] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[wake:up] ticket map[severity:slack] map[]
+  f.yaml:17:9 latency-1s: 99% under 1s over 30d, min 3
+    ticket 3x 1d/2h, ticket 1x 3d/6h
+    "Slow" map[area:app x:z] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[wake:up] ticket map[severity:slack] map[]
+  f.yaml:18:9 latency-2s: 99% under 2s over 30d, min 3
+    never alerts
+    "Checkout" map[area:app x:y] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[wake:up] ticket map[severity:slack] map[]
+f.yaml:19:3 shop/b page=#oncall team="shop" tier="1"
+  f.yaml:20:12 http.route is /b
+  f.yaml:21:16 bad when status is ok
+  f.yaml:24:9 availability: 99% succeed over 30d, min 3
+    ticket 3x 1d/2h, ticket 1x 3d/6h
+    "" map[area:web] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[] ticket map[] map[]
+  f.yaml:25:9 latency-1s: 99% under 1s over 30d, min 3
+    page 2x 1h/5m
+    "" map[area:web] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[] ticket map[] map[]
+  f.yaml:26:9 latency-2s: 99% under 2s over 30d, min 3
+    never alerts
+    "" map[area:web] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[] ticket map[] map[]
+f.yaml:27:3 shop/c page=#oncall team="shop" tier="1"
+  f.yaml:27:14 http.route is /c
+  f.yaml:5:14 bad when status is error
+  f.yaml:27:38 availability: 99% succeed over 30d, min 3
+    never alerts
+    "" map[area:web] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[] ticket map[] map[]
+  f.yaml:27:51 latency-1s: 99% under 1s over 30d, min 3
+    page 14.4x 1h/5m, page 6x 6h/30m
+    "" map[area:web] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[a:b severity:page] map[] ticket map[] map[]
+`,
+		},
+		{
+			name: "excludes of all flows and of some",
+			in: `
+service: shop
+defaults: {timezone: Europe/Zurich}
+flows:
+  a: {match: /a, slos: [99% succeed], alerts: off}
+  b: {match: /b, slos: [99% succeed], alerts: off}
+exclude:
+  - {from: "2026-12-01 02:00", for: 2h, flows: [a], why: database upgrade, timezone: America/New_York}
+  - {from: 2026-12-24, to: 2026-12-27}
+  - {from: 2026-12-01T02:00:00+05:45, to: 2026-12-01 00:00, flows: [b]}
+  - {every: sunday, at: 2:00, for: 1h, why: backups}
+  - {every: [Monday, thursday], at: "23:55", for: 5m, from: 2026-01-01, until: 2026-06-01 12:00, flows: [a]}
+  - {every: month, on: 31, at: 12:00, for: 30m, timezone: UTC}
+  - {every: day, at: 05:00, for: 10m}
+  - {from: 2026-10-25 02:30, for: 5m}
+`,
+			want: `
+f.yaml:5:3 shop/a
+  f.yaml:5:14 http.route is /a
+  f.yaml:5:25 availability: 99% succeed over 30d, min 3
+    never alerts
+  f.yaml:8:5 left out: from 2026-12-01T02:00:00-05:00 for 2h in America/New_York database upgrade
+  f.yaml:9:5 left out: from 2026-12-24T00:00:00+01:00 for 3d in Europe/Zurich 
+  f.yaml:11:5 left out: every [Sunday] at 2h for 1h in Europe/Zurich backups
+  f.yaml:12:5 left out: from 2026-01-01T00:00:00+01:00 every [Monday Thursday] at 23h55m for 5m until 2026-06-01T12:00:00+02:00 in Europe/Zurich 
+  f.yaml:13:5 left out: every month on 31 at 12h for 30m 
+  f.yaml:14:5 left out: every day at 5h for 10m in Europe/Zurich 
+  f.yaml:15:5 left out: from 2026-10-25T02:30:00+02:00 for 5m in Europe/Zurich 
+f.yaml:6:3 shop/b
+  f.yaml:6:14 http.route is /b
+  f.yaml:6:25 availability: 99% succeed over 30d, min 3
+    never alerts
+  f.yaml:9:5 left out: from 2026-12-24T00:00:00+01:00 for 3d in Europe/Zurich 
+  f.yaml:10:5 left out: from 2026-11-30T21:15:00+01:00 for 2h45m in Europe/Zurich 
+  f.yaml:11:5 left out: every [Sunday] at 2h for 1h in Europe/Zurich backups
+  f.yaml:13:5 left out: every month on 31 at 12h for 30m 
+  f.yaml:14:5 left out: every day at 5h for 10m in Europe/Zurich 
+  f.yaml:15:5 left out: from 2026-10-25T02:30:00+02:00 for 5m in Europe/Zurich 
+`,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			flows, err := Parse("f.yaml", []byte(tc.in))
+			config, err := Parse("f.yaml", []byte(tc.in))
 			if err != nil {
 				t.Fatalf("Parse: %v", err)
 			}
-			if got := "\n" + dump(flows); got != tc.want {
+			if got := "\n" + dump(config.Flows); got != tc.want {
 				t.Errorf("Parse reads%swant%s", got, tc.want)
 			}
 		})
@@ -242,12 +483,52 @@ func dump(flows []slo.Flow) string {
 		conditions(f.Match, "")
 		conditions(f.BadWhen, "bad when ")
 		for _, o := range f.Objectives {
-			fmt.Fprintf(&b, "  %s %s: %s, min %d\n", o.Pos, o.Name, o.Words(), o.MinEvents)
-			var tiers []string
+			fmt.Fprintf(&b, "  %s %s: %s, min %d", o.Pos, o.Name, o.Words(), o.MinEvents)
+			if o.ID != "" {
+				fmt.Fprintf(&b, ", id %s", o.ID)
+			}
+			b.WriteByte('\n')
+			for _, q := range []struct{ name, text string }{
+				{"bad", o.Query.Bad}, {"good", o.Query.Good}, {"total", o.Query.Total}, {"ratio", o.Query.Ratio},
+			} {
+				if q.text != "" {
+					fmt.Fprintf(&b, "    %s %s\n", q.name, q.text)
+				}
+			}
+			tiers := []string{"never alerts"}
 			for _, t := range o.Tiers {
 				tiers = append(tiers, fmt.Sprintf("%s %gx %s/%s", t.Severity, t.Factor, slo.Duration(t.Long), slo.Duration(t.Short)))
 			}
+			if len(tiers) > 1 {
+				tiers = tiers[1:]
+			}
 			fmt.Fprintf(&b, "    %s\n", strings.Join(tiers, ", "))
+			if a := o.Alert; !reflect.DeepEqual(a, slo.AlertText{}) {
+				fmt.Fprintf(&b, "    %q %v %v page %v %v ticket %v %v\n",
+					a.Name, a.Labels, a.Annotations, a.PageLabels, a.PageAnnotations, a.TicketLabels, a.TicketAnnotations)
+			}
+		}
+		for _, e := range f.Exclude {
+			fmt.Fprintf(&b, "  %s left out:", e.Pos)
+			if !e.From.IsZero() {
+				fmt.Fprintf(&b, " from %s", e.From.Format(time.RFC3339))
+			}
+			switch e.Every {
+			case slo.Daily:
+				b.WriteString(" every day at " + slo.Duration(e.At))
+			case slo.Weekly:
+				fmt.Fprintf(&b, " every %v at %s", e.Days, slo.Duration(e.At))
+			case slo.Monthly:
+				fmt.Fprintf(&b, " every month on %d at %s", e.Day, slo.Duration(e.At))
+			}
+			fmt.Fprintf(&b, " for %s", slo.Duration(e.For))
+			if !e.Until.IsZero() {
+				fmt.Fprintf(&b, " until %s", e.Until.Format(time.RFC3339))
+			}
+			if e.Zone != nil {
+				fmt.Fprintf(&b, " in %s", e.Zone)
+			}
+			fmt.Fprintf(&b, " %s\n", e.Why)
 		}
 	}
 	return b.String()
@@ -268,10 +549,16 @@ func TestPercent(t *testing.T) {
 	} {
 		t.Run(tc.in, func(t *testing.T) {
 			// To the bit: 0.999 must be what Go's 0.999 is.
-			if got, bad := percent(tc.in); bad != nil || math.Float64bits(got) != math.Float64bits(tc.want) {
+			if got, bad := percent(tc.in, false); bad != nil || math.Float64bits(got) != math.Float64bits(tc.want) {
 				t.Errorf("percent(%q) = %v, %v, want %v", tc.in, got, bad, tc.want)
 			}
 		})
+	}
+}
+
+func TestPercentInSlice(t *testing.T) {
+	if got, bad := percent("100%", true); bad != nil || got != 1 {
+		t.Errorf("percent(100%%) in a slice = %v, %v, want 1", got, bad)
 	}
 }
 
@@ -297,25 +584,84 @@ func TestDuration(t *testing.T) {
 	}
 }
 
-func TestSuggest(t *testing.T) {
-	for _, tc := range []struct{ name, in, want string }{
-		{"a letter out", "mtch", "want match"},
-		{"a letter too many", "matchs", "want match"},
-		{"two swapped", "solos", "want slos"},
-		{"capitals", "OWNER", "want owner"},
-		{"dash for underscore", "bad-when", "want bad_when"},
-		{"nothing near", "tags", "want one of " + strings.Join(flowKeys, ", ")},
-		{"too short to guess", "xy", "want one of " + strings.Join(flowKeys, ", ")},
+// TestInstants compares what clocks show with instants known from the dates of
+// the clock changes.
+func TestInstants(t *testing.T) {
+	for _, tc := range []struct {
+		name, zone, wall string
+		want             []string
+		exists           bool
+	}{
+		{"winter", "Europe/Zurich", "2026-01-31 12:00", []string{"2026-01-31T11:00:00Z"}, true},
+		{"before they go forward", "Europe/Zurich", "2026-03-29 01:55", []string{"2026-03-29T00:55:00Z"}, true},
+		{"the first that is skipped", "Europe/Zurich", "2026-03-29 02:00", []string{"2026-03-29T00:00:00Z", "2026-03-29T01:00:00Z"}, false},
+		{"the last that is skipped", "Europe/Zurich", "2026-03-29 02:59", []string{"2026-03-29T00:59:00Z", "2026-03-29T01:59:00Z"}, false},
+		{"after they go forward", "Europe/Zurich", "2026-03-29 03:00", []string{"2026-03-29T01:00:00Z"}, true},
+		{"before they go back", "Europe/Zurich", "2026-10-25 01:59", []string{"2026-10-24T23:59:00Z"}, true},
+		{"the first that comes twice", "Europe/Zurich", "2026-10-25 02:00", []string{"2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z"}, true},
+		{"the last that comes twice", "Europe/Zurich", "2026-10-25 02:59", []string{"2026-10-25T00:59:00Z", "2026-10-25T01:59:00Z"}, true},
+		{"after they go back", "Europe/Zurich", "2026-10-25 03:00", []string{"2026-10-25T02:00:00Z"}, true},
+		{"New York, skipped", "America/New_York", "2026-03-08 02:30", []string{"2026-03-08T06:30:00Z", "2026-03-08T07:30:00Z"}, false},
+		{"New York, twice", "America/New_York", "2026-11-01 01:30", []string{"2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z"}, true},
+		{"half an hour, skipped", "Australia/Lord_Howe", "2026-10-04 02:15", []string{"2026-10-03T15:15:00Z", "2026-10-03T15:45:00Z"}, false},
+		{"midnight, skipped", "Africa/Cairo", "2026-04-24 00:00", []string{"2026-04-23T21:00:00Z", "2026-04-23T22:00:00Z"}, false},
+		{"a day that is left out", "Pacific/Apia", "2011-12-30 12:00", []string{"2011-12-29T22:00:00Z", "2011-12-30T22:00:00Z"}, false},
+		{"no changes", "UTC", "2026-03-29 02:30", []string{"2026-03-29T02:30:00Z"}, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := suggest(tc.in, flowKeys); got != tc.want {
-				t.Errorf("suggest(%q) = %q, want %q", tc.in, got, tc.want)
+			zone, err := time.LoadLocation(tc.zone)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wall, err := time.Parse("2006-01-02 15:04", tc.wall)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at, exists := instants(wall, zone)
+			var got []string
+			for _, i := range at {
+				got = append(got, i.UTC().Format(time.RFC3339))
+			}
+			if !slices.Equal(got, tc.want) || exists != tc.exists {
+				t.Errorf("instants(%s, %s) = %v, %t, want %v, %t", tc.wall, tc.zone, got, exists, tc.want, tc.exists)
 			}
 		})
 	}
 }
 
-const one = "service: shop\nflows: {%s: {match: /x, slos: [99%% succeed]}}\n"
+// TestWarnsOfTimesThatComeTwice: an exclude in the hour that clocks repeat
+// takes the first, and says so.
+func TestWarnsOfTimesThatComeTwice(t *testing.T) {
+	config, err := Parse("f.yaml", []byte(excluding("- {from: 2026-10-25 02:30, for: 5m, timezone: Europe/Zurich}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `f.yaml:4:10: exclude[0].from: "2026-10-25 02:30" comes twice in Europe/Zurich, where clocks go back; the first is taken; ` +
+		"want 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00"
+	if !slices.ContainsFunc(config.Warnings, func(f source.Fault) bool { return f.String() == want }) {
+		t.Errorf("warnings are %v, want %s among them", config.Warnings, want)
+	}
+}
+
+// TestZonesAreShared: a configuration loads each zone once, whatever the file.
+func TestZonesAreShared(t *testing.T) {
+	fsys := fstest.MapFS{}
+	for _, service := range []string{"a", "b"} {
+		fsys[service+".yaml"] = &fstest.MapFile{Data: []byte("service: " + service +
+			"\ndefaults: {window: month, timezone: Europe/Zurich}\nflows: {f: {match: /x, slos: [9% succeed]}}\nexclude: [{every: day, at: 02:00, for: 1h}]\n")}
+	}
+	config, err := Load(fsys, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := config.Flows[0], config.Flows[1]
+	zone := a.Objectives[0].Calendar.Zone
+	if zone == nil || zone != b.Objectives[0].Calendar.Zone || zone != a.Exclude[0].Zone || zone != b.Exclude[0].Zone {
+		t.Errorf("zones are %p, %p, %p and %p, want one", zone, b.Objectives[0].Calendar.Zone, a.Exclude[0].Zone, b.Exclude[0].Zone)
+	}
+}
+
+const one = "service: shop\nflows: {%[1]s: {match: /%[1]s, slos: [99%% succeed]}}\n"
 
 func file(flow string) *fstest.MapFile {
 	return &fstest.MapFile{Data: fmt.Appendf(nil, one, flow)}
@@ -326,7 +672,7 @@ func TestLoad(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		fsys fstest.MapFS
-		path string
+		path string // several with spaces between them
 		want string // names of the flows, or faults
 	}{
 		{"one file", fstest.MapFS{"a.yaml": file("a"), "b.yaml": file("b")}, "a.yaml", "a"},
@@ -335,6 +681,11 @@ func TestLoad(t *testing.T) {
 			"a directory, sorted",
 			fstest.MapFS{"b.yml": file("b"), "a.yaml": file("a"), "sub/c.yaml": file("c"), "README.md": broken},
 			".", "a b c",
+		},
+		{
+			"files and directories in the order given, each once",
+			fstest.MapFS{"z.yaml": file("z"), "sub/c.yaml": file("c"), "sub/b.yaml": file("b"), "a.yaml": file("a")},
+			"z.yaml sub sub/c.yaml a.yaml", "z b c a",
 		},
 		{
 			"hidden files and Kubernetes' mounts",
@@ -360,6 +711,14 @@ func TestLoad(t *testing.T) {
 				"b.yaml:1:1: flows: is missing; want a map of at least one flow",
 		},
 		{
+			"faults of a file beside one that is not YAML",
+			fstest.MapFS{"a.yaml": {Data: []byte("service: \"shop\nflows: [\n")}, "b.yaml": broken, "c.yaml": file("c")},
+			".",
+			"a.yaml:1:10: a quote that is not closed; want the closing quote\n" +
+				"b.yaml:1:1: servce: unknown key; want service\n" +
+				"b.yaml:1:1: flows: is missing; want a map of at least one flow",
+		},
+		{
 			"a flow in two files",
 			fstest.MapFS{"a.yaml": file("x"), "b.yaml": file("x")},
 			".",
@@ -372,7 +731,7 @@ func TestLoad(t *testing.T) {
 				"b.yaml": {Data: []byte("service: shop\nflows: {x: {match: /x, slos: [{succeed: 9%, name: y-availability}]}}")},
 			},
 			".",
-			`b.yaml:2:31: flows.x.slos[0]: has the id "shop-x-y-availability", as has the objective at a.yaml:2:33; want name: on one of them`,
+			`b.yaml:2:31: flows.x.slos[0]: has the id "shop-x-y-availability", as has the objective at a.yaml:2:35; want name: or id: on one of them`,
 		},
 		{
 			"the same flow of two services", fstest.MapFS{
@@ -388,9 +747,9 @@ func TestLoad(t *testing.T) {
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			flows, err := Load(tc.fsys, tc.path)
+			config, err := Load(tc.fsys, strings.Fields(tc.path)...)
 			var names []string
-			for _, f := range flows {
+			for _, f := range config.Flows {
 				names = append(names, f.Name)
 			}
 			got := strings.Join(names, " ")
@@ -419,8 +778,8 @@ func TestLoadMounted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flows, err := Load(os.DirFS(dir), ".")
-	if err != nil || len(flows) != 1 || flows[0].Pos.File != "a.yaml" {
-		t.Errorf("Load = %v, %v, want the one flow of a.yaml", flows, err)
+	config, err := Load(os.DirFS(dir), ".")
+	if err != nil || len(config.Flows) != 1 || config.Flows[0].Pos.File != "a.yaml" {
+		t.Errorf("Load = %v, %v, want the one flow of a.yaml", config.Flows, err)
 	}
 }

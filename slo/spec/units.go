@@ -3,45 +3,53 @@ package spec
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/source"
 )
 
 // finest is the smallest error budget, and the smallest target, that is told
 // from nothing. One bad event in a billion is beyond what any service counts.
 const finest = 1e-9
 
+// flaw is something wrong with a text whose place the caller knows.
+func flaw(fact, want string) *source.Flaw { return &source.Flaw{Fact: fact, Want: want} }
+
 // percent reads a target as people write it, 99.9%, and returns it as the
-// ratio 0.999, exactly the float64 that is nearest to it.
-func percent(s string) (float64, *flaw) {
+// ratio 0.999, exactly the float64 that is nearest to it. All of the events may
+// be wanted of a slice of time: other slices may miss it.
+func percent(s string, all bool) (float64, *source.Flaw) {
 	digits, hasSign := strings.CutSuffix(s, "%")
 	digits = strings.TrimSpace(digits)
 	n, isNumber := decimal(digits)
 	switch {
 	case !isNumber:
-		return 0, &flaw{quote(s) + " is not a percentage", "want one such as 99.9%"}
+		return 0, flaw(source.Quote(s)+" is not a percentage", "want one such as 99.9%")
 	case !hasSign:
 		meant := "99.9%"
 		if n > 0 && n < 1 {
 			meant = slo.Percent(n)
 		} else if n > 1 && n < 100 {
-			meant = brief(digits) + "%"
+			meant = source.Brief(digits) + "%"
 		}
-		return 0, &flaw{brief(digits) + " has no unit", "want a percentage such as " + meant}
+		return 0, flaw(source.Brief(digits)+" has no unit", "want a percentage such as "+meant)
+	case n == 100 && all:
+		return 1, nil
 	case n == 100:
-		return 0, &flaw{"100% leaves no error budget", "want less than 100%"}
+		return 0, flaw("100% leaves no error budget", "want less than 100%")
 	case n > 100:
-		return 0, &flaw{brief(s) + " is more than all events", "want less than 100%"}
+		return 0, flaw(source.Brief(s)+" is more than all events", "want less than 100%")
 	case n == 0:
-		return 0, &flaw{"0% promises nothing", "want more than 0%"}
+		return 0, flaw("0% promises nothing", "want more than 0%")
 	}
 	// Not n/100: 99.9/100 may miss the float64 that 0.999 is.
 	ratio, _ := strconv.ParseFloat(digits+"e-2", 64)
 	if ratio < finest || slo.Budget(ratio) < finest {
-		return 0, &flaw{brief(s) + " is finer than one event in a billion", "want 0.0000001% to 99.9999999%"}
+		return 0, flaw(source.Brief(s)+" is finer than one event in a billion", "want 0.0000001% to 99.9999999%")
 	}
 	return ratio, nil
 }
@@ -69,19 +77,25 @@ var units = map[string]time.Duration{
 	"m": time.Minute, "h": time.Hour, "d": day, "w": 7 * day,
 }
 
+// apart are two numbers without a unit between them.
+var apart = regexp.MustCompile(`[0-9.] +[0-9.]`)
+
 // duration reads a length of time as people write it: 300ms, 1.5s, 1h30m, 30d.
 // The result is above 0.
-func duration(s string) (time.Duration, *flaw) {
+func duration(s string) (time.Duration, *source.Flaw) {
 	const figures = "0123456789."
+	if apart.MatchString(s) {
+		return 0, flaw(source.Quote(s)+" is not a duration", "want one such as 300ms or 30d")
+	}
 	total := 0.0 // ns
 	for rest := strings.ReplaceAll(s, " ", ""); ; {
 		unit := strings.TrimLeft(rest, figures)
 		n, ok := decimal(rest[:len(rest)-len(unit)])
 		if !ok {
-			return 0, &flaw{quote(s) + " is not a duration", "want one such as 300ms or 30d"}
+			return 0, flaw(source.Quote(s)+" is not a duration", "want one such as 300ms or 30d")
 		}
 		if unit == "" {
-			return 0, &flaw{quote(s) + " has no unit", "want a duration such as 300ms or 30d"}
+			return 0, flaw(source.Quote(s)+" has no unit", "want a duration such as 300ms or 30d")
 		}
 		rest = ""
 		if i := strings.IndexAny(unit, figures); i >= 0 {
@@ -89,7 +103,7 @@ func duration(s string) (time.Duration, *flaw) {
 		}
 		size, known := units[unit]
 		if !known {
-			return 0, &flaw{fmt.Sprintf("%s has the unknown unit %s", quote(s), quote(unit)), "want ms, s, m, h, d or w"}
+			return 0, flaw(fmt.Sprintf("%s has the unknown unit %s", source.Quote(s), source.Quote(unit)), "want ms, s, m, h, d or w")
 		}
 		total += n * float64(size)
 		if rest == "" {
@@ -97,11 +111,11 @@ func duration(s string) (time.Duration, *flaw) {
 		}
 	}
 	if total >= math.MaxInt64 {
-		return 0, &flaw{quote(s) + " is longer than 292 years", "want less"}
+		return 0, flaw(source.Quote(s)+" is longer than 292 years", "want less")
 	}
 	d := time.Duration(math.Round(total))
 	if d == 0 {
-		return 0, &flaw{quote(s) + " is no time at all", "want more than 0"}
+		return 0, flaw(source.Quote(s)+" is no time at all", "want more than 0")
 	}
 	return d, nil
 }
@@ -111,10 +125,10 @@ const slot = 10 * time.Second
 
 // lookback reads the length of a window that an error ratio is kept over.
 // Counts are kept in slots of slot or longer.
-func lookback(s string) (time.Duration, *flaw) {
+func lookback(s string) (time.Duration, *source.Flaw) {
 	d, bad := duration(s)
 	if bad == nil && d%slot != 0 {
-		return 0, &flaw{slo.Duration(d) + " is not a multiple of " + slo.Duration(slot), "want one such as 30s, 5m or 30d"}
+		return 0, flaw(slo.Duration(d)+" is not a multiple of "+slo.Duration(slot), "want one such as 30s, 5m or 30d")
 	}
 	return d, bad
 }
@@ -128,19 +142,66 @@ const (
 	maxWindow = 400 * day
 )
 
-// period reads the window of an SLO.
-func period(s string) (time.Duration, *flaw) {
-	if s == "week" || s == "month" || s == "quarter" {
-		return 0, &flaw{"calendar windows such as " + s + " are not supported yet", "want a rolling window such as 30d"}
+// calendarUnits are the windows of the calendar.
+var calendarUnits = map[string]slo.Unit{"week": slo.Week, "month": slo.Month, "quarter": slo.Quarter}
+
+// window reads the period of an SLO: its length, nominal in the calendar, and
+// its unit there. ok is false when it is neither.
+func window(v source.Value) (length time.Duration, unit slo.Unit, ok bool) {
+	s, ok := v.Line("want a rolling window such as 30d, or week, month or quarter")
+	if !ok {
+		return slo.DefaultWindow, slo.Rolling, false
+	}
+	if unit, ok := calendarUnits[s]; ok {
+		return unit.Nominal(), unit, true
+	}
+	d, bad := period(s)
+	if v.Flawed(bad) {
+		return slo.DefaultWindow, slo.Rolling, false // no tier is to be refused for it
+	}
+	return d, slo.Rolling, true
+}
+
+// period reads the length of a rolling window.
+func period(s string) (time.Duration, *source.Flaw) {
+	if !strings.ContainsAny(s, "0123456789") {
+		want := "want a rolling window such as 30d, or week, month or quarter"
+		if near, ok := source.Nearest(s, []string{"week", "month", "quarter"}); ok {
+			want = "want " + near
+		}
+		return 0, flaw(source.Quote(s)+" is not a window", want)
 	}
 	d, bad := lookback(s)
 	switch {
 	case bad != nil:
 		return 0, bad
 	case d < minWindow:
-		return 0, &flaw{slo.Duration(d) + " is shorter than the window of the fastest alert", "want at least 1h"}
+		return 0, flaw(slo.Duration(d)+" is shorter than the window of the fastest alert", "want at least 1h")
 	case d > maxWindow:
-		return 0, &flaw{slo.Duration(d) + " is more than a year and a month", "want at most 400d"}
+		return 0, flaw(slo.Duration(d)+" is more than a year and a month", "want at most 400d")
 	}
 	return d, nil
+}
+
+// age reads how old the last success may be. Time is judged minute by minute.
+func age(s string) (time.Duration, *source.Flaw) {
+	d, bad := duration(s)
+	switch {
+	case bad != nil:
+		return 0, bad
+	case d < time.Minute:
+		return 0, flaw(slo.Duration(d)+" is less than the minute by which freshness is judged", "want at least 1m")
+	case d > maxWindow:
+		return 0, flaw(slo.Duration(d)+" is more than a year and a month", "want at most 400d")
+	}
+	return d, nil
+}
+
+// sliceLength reads the length of slices of time.
+func sliceLength(s string) (time.Duration, *source.Flaw) {
+	d, bad := duration(s)
+	if bad == nil && (d%slot != 0 || d > time.Hour || time.Hour%d != 0) {
+		bad = flaw(slo.Duration(d)+" is not a multiple of "+slo.Duration(slot)+" that divides an hour", "want one such as 1m, 5m or 1h")
+	}
+	return d, bad
 }

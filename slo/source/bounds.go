@@ -1,4 +1,4 @@
-package spec
+package source
 
 import (
 	"fmt"
@@ -13,7 +13,8 @@ import (
 // Bounds of a file, so that no file, however odd, takes more than about a
 // second and some tens of megabytes to read. The YAML library has none.
 const (
-	maxBytes = 1 << 20
+	// MaxBytes is how long a file may be.
+	MaxBytes = 1 << 20
 
 	// maxMarks is how many characters with a meaning in YAML a file may hold.
 	// Ten thousand flows in the densest style have about that many, and a
@@ -28,6 +29,10 @@ const (
 	// language needs 8.
 	maxDepth = 32
 
+	// maxDocuments is how many documents a file may hold: lists of Kubernetes
+	// objects are long, but not that long.
+	maxDocuments = 1000
+
 	// maxSiblings is the sum, over all block maps and lists, of half the
 	// square of their length: the parser's time grows with it. 11,000 flows in
 	// one map reach it.
@@ -39,12 +44,15 @@ const (
 	maxEmpty = 1000
 )
 
+// WantSplit is what is wanted of a file that is beyond the bounds of its size.
+const WantSplit = "want it split into several files"
+
 // checkBytes refuses what should not reach the YAML library, and reports
 // whether there was nothing of it.
 func (d *document) checkBytes(data []byte) bool {
 	pos := slo.Pos{File: d.name, Line: 1, Column: 1}
-	if len(data) > maxBytes {
-		d.fault(pos, "is larger than 1 MiB", "want it split into several files")
+	if len(data) > MaxBytes {
+		d.fault(pos, "is larger than 1 MiB", WantSplit)
 		return false
 	}
 	marks, run, tabbed := 0, 0, 0
@@ -72,7 +80,7 @@ func (d *document) checkBytes(data []byte) bool {
 		case strings.ContainsRune("[]{},:-?#'\"&*!|>%@`", r):
 			marks++
 			if marks > maxMarks {
-				d.fault(pos, fmt.Sprintf("more than %d marks such as [ { : and -", maxMarks), "want it split into several files")
+				d.fault(pos, fmt.Sprintf("more than %d marks such as [ { : and -", maxMarks), WantSplit)
 				return false
 			}
 		}
@@ -102,6 +110,7 @@ var unsupported = map[token.Type]struct{ fact, want string }{
 func (d *document) checkTokens(tokens token.Tokens) bool {
 	before := len(d.faults.list)
 	var n nesting
+	documents := 0
 	var last *token.Token // before t, comments left out
 	for _, t := range tokens {
 		if t.Type == token.CommentType {
@@ -115,9 +124,13 @@ func (d *document) checkTokens(tokens token.Tokens) bool {
 		if u, ok := unsupported[t.Type]; ok {
 			d.fault(d.at(t), u.fact, u.want)
 		}
-		if last != nil && (t.Type == token.DocumentHeaderType || last.Type == token.DocumentEndType) {
-			d.fault(d.at(t), "a second document", "want one document in each file")
-			return false
+		if t.Type == token.DocumentHeaderType || t.Type == token.DocumentEndType {
+			n.blocks = nil
+			documents++
+			if documents > maxDocuments {
+				d.fault(d.at(t), fmt.Sprintf("more than %d documents", maxDocuments), WantSplit)
+				return false
+			}
 		}
 		n.add(t, last)
 		switch {
@@ -125,7 +138,7 @@ func (d *document) checkTokens(tokens token.Tokens) bool {
 			d.fault(d.at(t), fmt.Sprintf("lists and maps nested more than %d deep", maxDepth), "want a flat file")
 			return false
 		case n.siblings > maxSiblings:
-			d.fault(d.at(t), "too long a list or map", "want it split into several files")
+			d.fault(d.at(t), "too long a list or map", WantSplit)
 			return false
 		case n.empty > maxEmpty:
 			d.fault(d.at(t), fmt.Sprintf("more than %d empty values", maxEmpty), "want a value after each key")
@@ -144,11 +157,14 @@ type nesting struct {
 	empty    int     // see maxEmpty
 }
 
+// block is a list or map without brackets: where its entries begin, and how
+// many there are so far.
 type block struct{ column, length int }
 
 // flow is a [] or {}; colon is whether its current entry has one.
 type flow struct{ table, colon bool }
 
+// depth returns how many lists and maps lie around the token.
 func (n *nesting) depth() int { return len(n.blocks) + len(n.flows) }
 
 // add takes the next token; last is the one before it, nil at first.

@@ -1,0 +1,79 @@
+package query
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"github.com/slowburn-slo/slowburn/slo"
+)
+
+// CatchUp returns the query as PerMinute does, but counters are compared with
+// what they were a minute ago, or, where nothing was scraped then, with the
+// last that was within a day; a counter without a past counts whole. So nothing
+// is lost when a counter is born with its first event, or while nothing was
+// scraped. A counter that comes back after more than a day is counted whole
+// again.
+//
+// Queries without rate or increase are returned as by PerMinute. Errors are
+// those of PerMinute, and a counter read with offset or @.
+func CatchUp(text string, scrape time.Duration) (string, error) {
+	if _, err := PerMinute(text, scrape); err != nil {
+		return "", err
+	}
+	source := strings.ReplaceAll(text, slo.QueryWindow, slo.Duration(marker))
+	expr, err := parser.NewParser(parser.Options{}).ParseExpr(source)
+	if err != nil {
+		return "", err
+	}
+	type edit struct {
+		start, end int
+		text       string
+	}
+	var edits []edit
+	var fault error
+	parser.Inspect(expr, func(n parser.Node, _ []parser.Node) error {
+		call, ok := n.(*parser.Call)
+		if !ok || call.Func.Name != "rate" && call.Func.Name != "irate" && call.Func.Name != "increase" {
+			return nil
+		}
+		matrix, ok := call.Args[0].(*parser.MatrixSelector)
+		if !ok || matrix.Range != marker {
+			return nil
+		}
+		v := matrix.VectorSelector.(*parser.VectorSelector)
+		if v.OriginalOffset != 0 || v.Timestamp != nil || v.StartOrEnd != 0 {
+			fault = errors.New("reads a counter with offset or @, which cannot be caught up; want it without")
+			return nil
+		}
+		at := call.PositionRange()
+		edits = append(edits, edit{int(at.Start), int(at.End), gained(v.String())})
+		return nil
+	})
+	if fault != nil {
+		return "", fault
+	}
+	if len(edits) == 0 {
+		return PerMinute(text, scrape)
+	}
+	slices.SortFunc(edits, func(a, b edit) int { return b.start - a.start })
+	for _, e := range edits {
+		source = source[:e.start] + e.text + source[e.end:]
+	}
+	out, err := parser.NewParser(parser.Options{}).ParseExpr(source)
+	if err != nil {
+		return "", fmt.Errorf("cannot be caught up: %w", err)
+	}
+	return "(" + out.String() + ")", nil
+}
+
+// gained writes what a counter gained in the last minute: less than nothing is
+// a reset, after which it counts from zero.
+func gained(v string) string {
+	const minute = "1m"
+	return fmt.Sprintf("((%[1]s - (%[1]s offset %[2]s or last_over_time(%[1]s[1d] offset %[2]s) or 0 * %[1]s)) >= 0 or %[1]s)", v, minute)
+}
