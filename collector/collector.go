@@ -85,6 +85,8 @@ type Pipeline struct {
 	mu   sync.RWMutex
 	plan *plan
 
+	pending *tallies // events of Count that no flush has taken yet
+
 	// flushing guards what a flush works with.
 	flushing sync.Mutex
 	ledger   *ledger.Ledger
@@ -122,7 +124,7 @@ func New(o Options) (*Pipeline, error) {
 		return nil, err
 	}
 	now := time.Now()
-	p := &Pipeline{opts: o, logger: o.Logger, aggr: a}
+	p := &Pipeline{opts: o, logger: o.Logger, aggr: a, pending: &tallies{}}
 	p.flushed.Store(&flushState{at: now})
 	if p.telemetry, err = newTelemetry(o.Meter, p); err != nil {
 		return nil, err
@@ -132,9 +134,12 @@ func New(o Options) (*Pipeline, error) {
 	}
 	until := p.ledger.Now() // of the process before
 	p.last = until.UnixMilli()
-	if err := p.apply(o.Flows, now); err != nil {
+	next, err := p.newPlan(o.Flows)
+	if err != nil {
 		return nil, errors.Join(err, p.journal.close())
 	}
+	p.ledger.Advance(now)
+	p.install(o.Flows, next)
 	if err := p.save(now); err != nil {
 		return nil, errors.Join(err, p.journal.close())
 	}
@@ -172,12 +177,16 @@ func (p *Pipeline) newPlan(flows []slo.Flow) (*plan, error) {
 // New SLOs are written down at once; where that cannot be done it is logged, and
 // the next flush tries again.
 func (p *Pipeline) Apply(flows []slo.Flow) error {
-	now := time.Now()
-	if err := p.apply(flows, now); err != nil {
+	next, err := p.newPlan(flows)
+	if err != nil {
 		return err
 	}
 	p.flushing.Lock()
 	defer p.flushing.Unlock()
+	now := time.Now()
+	p.replace(flows, next, now)
+	// Before another flush: its record would be replayed with the flows of the
+	// snapshot before.
 	if err := p.save(now); err != nil {
 		p.journal.pending = true
 		p.logger.Error("new flows are in force, but not written down yet", "err", err)
@@ -185,27 +194,24 @@ func (p *Pipeline) Apply(flows []slo.Flow) error {
 	return nil
 }
 
-func (p *Pipeline) apply(flows []slo.Flow, now time.Time) error {
-	next, err := p.newPlan(flows)
-	if err != nil {
-		return err
-	}
-	recorder := newRecorder(flows, p.opts.Version)
-
-	p.flushing.Lock()
-	defer p.flushing.Unlock()
+func (p *Pipeline) replace(flows []slo.Flow, next *plan, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.plan != nil {
-		// What the flows that go have counted so far is theirs.
-		if err := p.flushLocked(now); err != nil {
-			p.logger.Error("flush before new flows", "err", err)
-		}
+	// What the flows that go have counted so far is theirs.
+	if err := p.flushLocked(now); err != nil {
+		p.logger.Error("flush before new flows", "err", err)
 	}
+	p.install(flows, next)
+}
+
+// install puts flows in force, with no request and no flush under way.
+func (p *Pipeline) install(flows []slo.Flow, next *plan) {
 	p.aggr.Apply(flows)
-	p.ledger.Define(defsOf(flows))
-	p.plan, p.recorder, p.written = next, recorder, 0
-	return nil
+	p.pending.apply(flows)
+	for _, id := range p.ledger.Define(defsOf(flows)) {
+		p.logger.Warn("an SLO is counted in another unit than before: its history begins anew", "slo", id)
+	}
+	p.plan, p.recorder, p.written = next, newRecorder(flows, p.opts.Version), 0
 }
 
 // defsOf defines the SLOs of flows to the ledger.
@@ -213,9 +219,66 @@ func defsOf(flows []slo.Flow) []ledger.Def {
 	slos := slo.All(flows)
 	defs := make([]ledger.Def, len(slos))
 	for i, s := range slos {
-		defs[i] = ledger.Def{ID: s.ID(), Windows: s.Objective.Windows()}
+		o := s.Objective
+		defs[i] = ledger.Def{
+			ID: s.ID(), Windows: o.Windows(), Calendar: o.Calendar, Exclude: s.Flow.Exclude,
+			Slice: ledger.Slice{Length: o.Slice, Target: o.SliceTarget},
+		}
+		if o.Kind == slo.Fresh {
+			defs[i].Fresh = o.Threshold
+		}
 	}
 	return defs
+}
+
+// Count adds events of an SLO to the next flush: those of an objective that no
+// span is counted for. An id that is not of the flows in force is ignored. It
+// may be called from several goroutines, as long as Traces may.
+func (p *Pipeline) Count(id string, good, bad uint64) { p.pending.add(id, good, bad) }
+
+// tallies hold events by SLO until a flush takes them.
+type tallies struct {
+	mu    sync.Mutex
+	slos  []ledger.Entry
+	index map[string]int // by id, into slos
+}
+
+// apply replaces the SLOs. What those that stay hold, they keep.
+func (t *tallies) apply(flows []slo.Flow) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	slos, index := t.slos, t.index
+	t.slos, t.index = nil, map[string]int{}
+	for _, s := range slo.All(flows) {
+		e := ledger.Entry{ID: s.ID()}
+		if i, ok := index[e.ID]; ok {
+			e = slos[i]
+		}
+		t.index[e.ID] = len(t.slos)
+		t.slos = append(t.slos, e)
+	}
+}
+
+func (t *tallies) add(id string, good, bad uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i, ok := t.index[id]; ok {
+		t.slos[i].Good += good
+		t.slos[i].Bad += bad
+	}
+}
+
+// take appends to dst what was added since it was called last.
+func (t *tallies) take(dst []ledger.Entry) []ledger.Entry {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.slos {
+		if e := &t.slos[i]; e.Good|e.Bad != 0 {
+			dst = append(dst, *e)
+			e.Good, e.Bad = 0, 0
+		}
+	}
+	return dst
 }
 
 // bridge writes the counters of all SLOs, unchanged, from the last flush of the
@@ -423,10 +486,11 @@ func (p *Pipeline) flushLocked(now time.Time) (err error) {
 	p.entries = p.entries[:0]
 	p.aggr.Flush(func(d aggr.FlowDelta) {
 		p.entries = appendEntries(p.entries, d)
-		if all {
+		if all && d.Flow.Counted() {
 			errs = append(errs, p.recorder.flow(app, t, d))
 		}
 	})
+	p.entries = p.pending.take(p.entries)
 	at := time.UnixMilli(t)
 	errs = append(errs, p.journal.record(at, p.entries))
 	p.ledger.Add(at, p.entries)

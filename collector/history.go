@@ -66,6 +66,9 @@ func (h History) Write(app storage.Appender) error {
 		entries = entries[:0]
 		counts.Flush(func(d aggr.FlowDelta) {
 			entries = appendEntries(entries, d)
+			if !d.Flow.Counted() {
+				return
+			}
 			if err := rec.flow(app, ms, d); err != nil {
 				errs = append(errs, err)
 			}
@@ -83,9 +86,13 @@ func (h History) Write(app storage.Appender) error {
 	return errors.Join(append(errs, j.snapshot(l), j.close())...)
 }
 
-// appendEntries adds what a flow's SLOs counted since the last flush.
+// appendEntries adds what a flow's SLOs counted of its spans since the last
+// flush.
 func appendEntries(dst []ledger.Entry, d aggr.FlowDelta) []ledger.Entry {
 	for i, s := range d.Flow.SLOs() {
+		if s.Objective.Kind == slo.PromQL {
+			continue
+		}
 		dst = append(dst, ledger.Entry{ID: s.ID(), Good: d.SLOs[i].Good, Bad: d.SLOs[i].Bad})
 	}
 	return dst

@@ -161,10 +161,20 @@ func (r *recorder) slo(app storage.Appender, t int64, i int, s ledger.State, all
 		put(&rec.period, slo.BurnRate(period, o.Target), has)
 		put(&rec.objective, o.Target, true)
 		put(&rec.budget, o.Budget(), true)
-		put(&rec.days, o.Window.Hours()/24, true)
+		put(&rec.days, daysOf(o, s), true)
 		put(&rec.info, 1, true)
 	}
 	return errors.Join(errs...)
+}
+
+// daysOf returns the length of the period in force. A month in which clocks
+// change has as many days as any.
+func daysOf(o slo.Objective, s ledger.State) float64 {
+	days := s.Period().Length.Hours() / 24
+	if o.Calendar.Unit != slo.Rolling {
+		days = math.Round(days)
+	}
+	return days
 }
 
 // flat writes the SLOs' counters, unchanged, at t (ms): what bridges a time in

@@ -76,7 +76,7 @@ type candidate struct {
 //
 // Two flows of one service with the same selector are an error, which names the
 // places of both; all such conflicts are found. Flows that overlap are fine: a
-// span counts for each.
+// span counts for each. A flow that is not Counted matches nothing.
 func Compile(flows []slo.Flow) (*Program, error) {
 	if err := conflicts(flows); err != nil {
 		return nil, err
@@ -109,6 +109,9 @@ func Compile(flows []slo.Flow) (*Program, error) {
 		}
 	}
 	for i := range flows {
+		if !flows[i].Counted() {
+			continue
+		}
 		service := slo.Pattern{Op: slo.Like, Text: flows[i].Service}
 		for name, g := range p.services {
 			if service.Fits(name) {
@@ -239,6 +242,9 @@ func conflicts(flows []slo.Flow) error {
 	first := map[string]*slo.Flow{}
 	for i := range flows {
 		f := &flows[i]
+		if !f.Counted() {
+			continue
+		}
 		key := normal(f)
 		if g := first[key]; g != nil {
 			errs = append(errs, fmt.Errorf("%s: flow %s matches the same spans as flow %s at %s; want one of them narrowed", f.Pos, f.Name, g.Name, g.Pos))

@@ -360,6 +360,21 @@ shop.yaml:60:3: flow again matches the same spans as flow checkout at shop.yaml:
 	}
 }
 
+// TestMatchNotCounted: a flow whose objectives are queries takes no span, and
+// stands in no other flow's way.
+func TestMatchNotCounted(t *testing.T) {
+	queried := slo.Flow{Name: "queried", Service: "shop", Objectives: []slo.Objective{{Kind: slo.PromQL}}}
+	both := slo.Flow{Name: "both", Service: "shop", Objectives: []slo.Objective{{Kind: slo.PromQL}, {Kind: slo.Succeed}}}
+	again := queried
+	again.Name = "again"
+	p := compile(t, queried, both, again)
+	visit(t, p, of(attrs("service.name=shop"), entry("GET /")), func(m *Matcher, sp *span.Span) {
+		if got := m.Match(sp, nil); !slices.Equal(got, []int32{1}) {
+			t.Errorf("Match = %v, want flow 1 alone", got)
+		}
+	})
+}
+
 // TestMatchAllocates pins that a span costs no memory, whatever is asked of it.
 func TestMatchAllocates(t *testing.T) {
 	flows := shop(1000)
