@@ -5,8 +5,10 @@ package rulegen
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -34,8 +36,8 @@ type Options struct {
 const DefaultInterval = 5 * time.Second
 
 // Groups returns one rule group per SLO, in order, with one alert per severity
-// the SLO has tiers for. An error is an expression that PromQL does not parse;
-// it names the SLO.
+// the SLO has tiers for. An error is a rule that Prometheus would refuse, such
+// as one with a label whose template does not parse; it names the SLO.
 func Groups(flows []slo.Flow, opts Options) ([]rulefmt.RuleGroup, error) {
 	if opts.Interval == 0 {
 		opts.Interval = DefaultInterval
@@ -53,8 +55,8 @@ func Groups(flows []slo.Flow, opts Options) ([]rulefmt.RuleGroup, error) {
 			if !ok {
 				continue
 			}
-			if _, err := p.ParseExpr(rule.Expr); err != nil {
-				faults = append(faults, fmt.Errorf("%s: SLO %s, %s alert: %w", s.Objective.Pos, s.ID(), severity, err))
+			for _, err := range rule.Validate(rulefmt.RuleNode{}, model.UTF8Validation, p) {
+				faults = append(faults, fmt.Errorf("%s: SLO %s, %s alert: %w", s.Objective.Pos, s.ID(), severity, err.Unwrap()))
 			}
 			g.Rules = append(g.Rules, rule)
 		}
@@ -83,6 +85,9 @@ func Marshal(groups []rulefmt.RuleGroup) ([]byte, error) {
 // alert returns the rule of one severity; ok is false when the SLO has no tier
 // of it. Its value is the burn rate over the long window of the first tier that
 // fires, and its labels are the SLO's.
+//
+// What the user wrote for alerts as such is passed on as a template of
+// Prometheus, the way other generators do; all else is literal text.
 func alert(s slo.SLO, severity slo.Severity) (rule rulefmt.Rule, ok bool) {
 	var tiers, limits []string
 	for _, t := range s.Objective.Tiers {
@@ -94,14 +99,11 @@ func alert(s slo.SLO, severity slo.Severity) (rule rulefmt.Rule, ok bool) {
 	if len(tiers) == 0 {
 		return rulefmt.Rule{}, false
 	}
-	labels := map[string]string{series.Severity: string(severity)}
-	for k, v := range s.Flow.Labels {
-		labels[k] = literal(v)
-	}
-	annotations := map[string]string{
+	text := s.Objective.Alert
+	labels, annotations := map[string]string{}, map[string]string{
 		"summary": fmt.Sprintf("%s on %s: the error budget of %s burns {{ printf \"%%.3g\" $value }} times too fast",
-			s.Flow.Name, literal(s.Flow.Service), s.Objective.Words()),
-		"objective": s.Objective.Words(),
+			s.Flow.Name, literal(s.Flow.Service), literal(s.Objective.Words())),
+		"objective": literal(s.Objective.Words()),
 		"burn_long": `{{ printf "%.3g" $value }}`,
 		"limits":    strings.Join(limits, ", or "),
 	}
@@ -114,13 +116,33 @@ func alert(s slo.SLO, severity slo.Severity) (rule rulefmt.Rule, ok bool) {
 			annotations[k] = literal(v)
 		}
 	}
+	for k, v := range s.Flow.Labels {
+		labels[k] = literal(v)
+	}
+	maps.Copy(labels, text.Labels)
+	maps.Copy(annotations, text.Annotations)
+	if severity == slo.Page {
+		maps.Copy(labels, text.PageLabels)
+		maps.Copy(annotations, text.PageAnnotations)
+	} else {
+		maps.Copy(labels, text.TicketLabels)
+		maps.Copy(annotations, text.TicketAnnotations)
+	}
+	for _, own := range reserved {
+		delete(labels, own)
+	}
+	labels[series.Severity] = string(severity)
 	return rulefmt.Rule{
-		Alert:       series.Alert(severity),
+		Alert:       cmp.Or(text.Name, series.Alert(severity)),
 		Expr:        strings.Join(tiers, "\nor\n"),
 		Labels:      labels,
 		Annotations: annotations,
 	}, true
 }
+
+// reserved are the labels that say which SLO an alert is of: alerts are routed,
+// grouped and told by them, so nobody else sets them.
+var reserved = []string{model.AlertNameLabel, series.ID, series.SLOServ, series.SLOName, series.SLOFlow, series.Severity}
 
 // tier writes the expression of one tier: both windows burn faster than the
 // factor, and the long one holds enough bad events to judge by.

@@ -109,11 +109,18 @@ func TestPromtoolReadsTheRules(t *testing.T) {
 // TestPrometheusLoadsTheRules starts a real Prometheus on the rules and asks it
 // what it loaded.
 func TestPrometheusLoadsTheRules(t *testing.T) {
+	evaluate(t, generate(t, shop()), 3)
+}
+
+// evaluate starts a real Prometheus on the rules and waits until all of them
+// have been evaluated and are healthy.
+func evaluate(t *testing.T, ruleFile []byte, groups int) {
+	t.Helper()
 	need(t, "prometheus")
 	dir := t.TempDir()
 	for name, text := range map[string][]byte{
 		"prometheus.yml": []byte("global: {evaluation_interval: 1s}\nrule_files: [rules.yaml]\n"),
-		"rules.yaml":     generate(t, shop()),
+		"rules.yaml":     ruleFile,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 			t.Fatal(err)
@@ -153,7 +160,7 @@ func TestPrometheusLoadsTheRules(t *testing.T) {
 		}
 		defer resp.Body.Close()
 		answer.Data.Groups = nil
-		if json.NewDecoder(resp.Body).Decode(&answer) != nil || len(answer.Data.Groups) != 3 {
+		if json.NewDecoder(resp.Body).Decode(&answer) != nil || len(answer.Data.Groups) != groups {
 			return false
 		}
 		for _, g := range answer.Data.Groups {
@@ -167,7 +174,7 @@ func TestPrometheusLoadsTheRules(t *testing.T) {
 	}
 	for end := time.Now().Add(30 * time.Second); !healthy(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("after 30 s Prometheus says %+v; want 3 healthy groups\n%s", answer, log.String())
+			t.Fatalf("after 30 s Prometheus says %+v; want %d healthy groups\n%s", answer, groups, log.String())
 		}
 	}
 }
