@@ -99,6 +99,8 @@ type incident struct {
 	a  *Alertmanager
 	mu sync.Mutex
 	on map[string]*rules.Alert
+
+	text []string // labels of a user's own, in pairs
 }
 
 func (i *incident) set(flow string, severity slo.Severity, firing bool) {
@@ -106,10 +108,14 @@ func (i *incident) set(flow string, severity slo.Severity, firing bool) {
 	defer i.mu.Unlock()
 	key := flow + string(severity)
 	if firing {
+		b := labels.NewBuilder(labels.FromStrings(labels.AlertName, series.Alert(severity), series.ID, "shop-"+flow+"-availability",
+			series.SLOServ, "shop", series.SLOFlow, flow, series.Severity, string(severity)))
+		for pair := range slices.Chunk(i.text, 2) {
+			b.Set(pair[0], pair[1])
+		}
 		i.on[key] = &rules.Alert{
-			FiredAt: time.Now(),
-			Labels: labels.FromStrings(labels.AlertName, series.Alert(severity), series.ID, "shop-"+flow+"-availability",
-				series.SLOServ, "shop", series.SLOFlow, flow, series.Severity, string(severity)),
+			FiredAt:     time.Now(),
+			Labels:      b.Labels(),
 			Annotations: labels.FromStrings("objective", "99.9% succeed over 30d"),
 		}
 	} else {
@@ -203,6 +209,25 @@ func TestPageAndResolved(t *testing.T) {
 		if err != nil || string(left) != "[]\n" {
 			t.Errorf("open alerts on disk = %q, %v; want none", left, err)
 		}
+	})
+}
+
+// TestUsersOwnNames: what users call their alerts, and labels such as severity
+// that their own routes go by, change nothing of who hears what here.
+func TestUsersOwnNames(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		p := newPeople()
+		_, i, _ := run(t, t.TempDir(), p, checkout)
+		i.text = []string{labels.AlertName, "ShopErrors", "severity", "none", "receiver", "nobody"}
+		i.set("checkout", slo.Ticket, true)
+		i.set("search", slo.Ticket, true)
+		time.Sleep(10 * time.Second)
+		i.set("checkout", slo.Page, true)
+		time.Sleep(5 * time.Minute)
+		p.expect(t,
+			"10s #oncall: checkout page firing",
+			"30s : search ticket firing",
+		)
 	})
 }
 

@@ -37,6 +37,11 @@ type Facts struct {
 	// untouched, 0 is spent, below 0 is overspent. BudgetBefore is what was
 	// left at Since; where it is not above BudgetLeft it is not mentioned.
 	BudgetLeft, BudgetBefore float64
+
+	// ExcludedUntil is set while what happens does not count; Excluded says
+	// why.
+	ExcludedUntil time.Time
+	Excluded      string
 }
 
 // Annotations of the alerts, as the rules write them.
@@ -210,13 +215,72 @@ func (s told) page() bool {
 	return s.alert.Labels[series.Severity] == model.LabelValue(slo.Page)
 }
 
-// slow reports whether the objective is one of latency.
-func (s told) slow() bool {
-	if s.facts.Objective.Window > 0 {
-		return s.facts.Objective.Kind == slo.FasterThan
+// ails says how a flow that breaks its objective is: failing, slow or stale.
+func (s told) ails() string {
+	kind := s.facts.Objective.Kind
+	if s.facts.Objective.Window == 0 { // not known: the sentence tells
+		switch promise := s.note(objective); {
+		case strings.Contains(promise, " under "):
+			kind = slo.FasterThan
+		case strings.Contains(promise, " fresh every "):
+			kind = slo.Fresh
+		}
 	}
-	return strings.Contains(s.note(objective), " under ")
+	switch kind {
+	case slo.FasterThan:
+		return "slow"
+	case slo.Fresh:
+		return "stale"
+	default:
+		return "failing"
+	}
 }
+
+// requests reports whether the objective counts single requests, rather than
+// minutes or what a query gives.
+func (s told) requests() bool {
+	o := s.facts.Objective
+	return o.Slice == 0 && (o.Kind == slo.Succeed || o.Kind == slo.FasterThan)
+}
+
+// bad says what a share of the events is: 46 % errors, 3 % over 300ms, 20 % of
+// minutes bad.
+func (s told) bad(share float64) string {
+	switch o := s.facts.Objective; {
+	case o.Kind == slo.Fresh:
+		return "no success for over " + words.Span(o.Threshold)
+	case !s.requests() && o.Slice > 0:
+		return percent(share) + " of " + o.Unit() + " bad"
+	case !s.requests():
+		return percent(share) + " bad"
+	case o.Kind == slo.FasterThan:
+		return percent(share) + " over " + slo.Duration(o.Threshold)
+	default:
+		return percent(share) + " errors"
+	}
+}
+
+// cost says what the incident hit: 412 requests failed, 1 minute was stale.
+func (s told) cost() string {
+	were := " were "
+	if s.facts.Bad == 1 {
+		were = " was "
+	}
+	switch {
+	case s.facts.Objective.Kind == slo.Fresh:
+		were += "stale"
+	case !s.requests():
+		were += "bad"
+	case s.facts.Objective.Kind == slo.FasterThan:
+		were += "slow"
+	default:
+		were = " failed"
+	}
+	return words.Units(s.facts.Bad, s.facts.Objective.Unit()) + were
+}
+
+// counted reports whether single events are known, not only their share.
+func (s told) counted() bool { return s.facts.Objective.Query.Ratio == "" }
 
 // flow returns the flow's name as a sentence begins.
 func (s told) flow() string {
@@ -262,25 +326,19 @@ func (s told) burning() (headline string, details []string) {
 	if s.again {
 		still = "still "
 	}
-	sign, what := "🔴 ", "is "+still+"failing"
+	sign, what := "🔴 ", "is "+still+s.ails()
 	switch {
 	case over:
 		sign, what = "🟠 ", "spent its error budget too fast"
 	case !s.page():
 		sign, what = "🟠 ", still+"spends its error budget too fast"
-	case s.slow():
-		what = "is " + still + "slow"
 	}
 	head := []string{sign + s.flow() + " " + what}
 	switch {
 	case over:
 		head = append(head, s.left())
 	case known && paced:
-		kind := " errors"
-		if s.slow() {
-			kind = " over " + slo.Duration(s.facts.Objective.Threshold)
-		}
-		head = append(head, percent(share)+kind, ends(s.facts.BudgetLeft, pace, s.facts.Objective.Window))
+		head = append(head, s.bad(share), ends(s.facts.Objective, s.facts.BudgetLeft, pace, time.Now()))
 	}
 
 	line := []string{s.objective()}
@@ -292,6 +350,9 @@ func (s told) burning() (headline string, details []string) {
 	details = append(details, join(line))
 	if s.known {
 		details = append(details, join([]string{s.hit(), s.budget()}))
+	}
+	if until := s.facts.ExcludedUntil; !until.IsZero() {
+		details = append(details, join([]string{"Excluded until " + clock(until) + ": what happens does not count", datum(s.facts.Excluded)}))
 	}
 	return join(head), details
 }
@@ -317,9 +378,22 @@ func (s told) pace(t slo.Tier) (burn, share float64, ok bool) {
 // left says what is left of the budget.
 func (s told) left() string {
 	if s.facts.BudgetLeft > 0 {
-		return percent(s.facts.BudgetLeft) + " of the budget left"
+		return percent(s.facts.BudgetLeft) + " of " + cmp.Or(s.account(), "the budget") + " left"
+	}
+	if account := s.account(); account != "" {
+		return "nothing left of " + account
 	}
 	return "no budget left"
+}
+
+// account names the budget of a calendar period: November's budget. It is empty
+// while the window rolls.
+func (s told) account() string {
+	period := words.Period(s.facts.Objective.Calendar, time.Now())
+	if period == "" {
+		return ""
+	}
+	return period + "'s budget"
 }
 
 // recovered says that it is over and what it cost.
@@ -328,14 +402,12 @@ func (s told) recovered() (headline string, details []string) {
 	line := []string{s.objective()}
 	line = append(line, "alerted "+clock(s.alert.StartsAt)+" to "+clock(s.alert.EndsAt))
 	if s.known {
-		what := " failed"
-		if s.slow() {
-			what = " were slow"
+		if s.counted() {
+			head = append(head, s.cost())
 		}
-		head = append(head, requests(s.facts.Bad)+what)
 		head = append(head, s.left())
 		if cost := s.facts.BudgetBefore - s.facts.BudgetLeft; cost > 0 {
-			line = append(line, "it cost "+percent(cost)+" of the budget")
+			line = append(line, "it cost "+percent(cost)+" of "+cmp.Or(s.account(), "the budget"))
 		}
 	}
 	return join(head), []string{join(line)}
@@ -394,19 +466,23 @@ func (s told) notedLimit() string {
 
 // hit writes what the incident did: 412 of 13,300 requests since 14:02.
 func (s told) hit() string {
-	if s.facts.Total == 0 {
+	switch {
+	case s.facts.Total == 0:
 		return ""
+	case !s.counted():
+		return fmt.Sprintf("Bad: %s since %s", percent(float64(s.facts.Bad)/float64(s.facts.Total)), clock(s.facts.Since))
 	}
-	return fmt.Sprintf("Hit: %s of %s since %s", words.Count(s.facts.Bad), requests(s.facts.Total), clock(s.facts.Since))
+	return fmt.Sprintf("Hit: %s of %s since %s", words.Count(s.facts.Bad), words.Units(s.facts.Total, s.facts.Objective.Unit()), clock(s.facts.Since))
 }
 
 // budget writes what is left, and what was before: budget left 61 % → 46 %.
 func (s told) budget() string {
 	before, left := remaining(s.facts.BudgetBefore), remaining(s.facts.BudgetLeft)
+	account := cmp.Or(s.account(), "budget")
 	if s.facts.BudgetBefore > s.facts.BudgetLeft && before != left {
-		return "budget left " + before + " → " + left
+		return account + " left " + before + " → " + left
 	}
-	return "budget left " + left
+	return account + " left " + left
 }
 
 func (s told) footer() string {

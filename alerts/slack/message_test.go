@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -164,6 +165,86 @@ func TestMessage(t *testing.T) {
 	}
 }
 
+// TestKinds are the messages of objectives that count no single requests, or go
+// by the calendar.
+func TestKinds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(10 * 24 * time.Hour) // it is 11 January
+		now := time.Now()
+		window := slo.DefaultWindow
+		tiers := func(target float64) []slo.Tier { return slo.Tiers(target, window) }
+		zurich, err := time.LoadLocation("Europe/Zurich")
+		if err != nil {
+			t.Fatal(err)
+		}
+		monthly := availability()
+		monthly.Calendar = slo.Calendar{Unit: slo.Month, Zone: zurich}
+		query := slo.Query{Bad: "a", Total: "b"}
+		for _, tc := range []struct {
+			name       string
+			o          slo.Objective
+			bad, total uint64
+			left       float64
+			excluded   string
+		}{
+			{name: "month", o: monthly, bad: 412, total: 13300, left: 0.46},
+			{name: "month-spent", o: monthly, bad: 412, total: 13300, left: -0.2},
+			{name: "minutes", o: slo.Objective{Slice: time.Minute, SliceTarget: 0.95, Target: 0.995, Window: window, Tiers: tiers(0.995)}, bad: 3, total: 4, left: 0.9},
+			{name: "one-minute", o: slo.Objective{Slice: time.Minute, SliceTarget: 0.95, Target: 0.995, Window: window, Tiers: tiers(0.995)}, bad: 1, total: 1, left: 0.98},
+			{
+				name: "slow-slices", bad: 3, total: 4, left: 0.9,
+				o: slo.Objective{Kind: slo.FasterThan, Threshold: 300 * time.Millisecond, Slice: 5 * time.Minute, SliceTarget: 0.95, Target: 0.99, Window: window, Tiers: tiers(0.99)},
+			},
+			{name: "fresh", o: slo.Objective{Kind: slo.Fresh, Slice: time.Minute, Threshold: 26 * time.Hour, Target: 0.99, Window: window, Tiers: tiers(0.99)}, bad: 9, total: 9, left: 0.9},
+			{name: "promql", o: slo.Objective{Kind: slo.PromQL, Query: query, Target: 0.999, Window: window, Tiers: tiers(0.999)}, bad: 412, total: 13300, left: 0.46},
+			{name: "ratio", o: slo.Objective{Kind: slo.PromQL, Query: slo.Query{Ratio: "a"}, Target: 0.999, Window: window, Tiers: tiers(0.999)}, bad: 412, total: 13300, left: 0.46},
+			{name: "excluded", o: availability(), bad: 412, total: 13300, left: 0.46, excluded: "database <upgrade>"},
+		} {
+			var out strings.Builder
+			facts := Facts{
+				Objective: tc.o, Since: now.Add(-10 * time.Minute), Bad: tc.bad, Total: tc.total,
+				Burns:      map[time.Duration]float64{5 * time.Minute: 31, time.Hour: 22.3},
+				BudgetLeft: tc.left, BudgetBefore: tc.left + 0.05,
+			}
+			if tc.excluded != "" {
+				facts.Excluded, facts.ExcludedUntil = tc.excluded, now.Add(2*time.Hour)
+			}
+			w := testWebhook(t, Options{Facts: func(string, time.Time) (Facts, bool) { return facts, true }})
+			for _, again := range []bool{false, true} {
+				a := checkout(slo.Page, time.Time{})
+				a.StartsAt, a.EndsAt = now.Add(-9*time.Minute), now.Add(time.Hour)
+				if again {
+					a.EndsAt = now.Add(-time.Minute)
+				}
+				story := w.story(a, false)
+				fmt.Fprintln(&out, story.headline)
+				for _, line := range story.details {
+					fmt.Fprintln(&out, "  "+line)
+				}
+			}
+			golden(t, "kind-"+tc.name, []byte(out.String()))
+		}
+	})
+}
+
+// TestKindsWithoutFacts: what is wrong is also known from the sentence that the
+// alert carries.
+func TestKindsWithoutFacts(t *testing.T) {
+	for sentence, want := range map[string]string{
+		"99.9% succeed over 30d":                        "🔴 Checkout is failing",
+		"95% under 300ms over 30d":                      "🔴 Checkout is slow",
+		"99% fresh every 26h per month (Europe/Zurich)": "🔴 Checkout is stale",
+		"99% of minutes with 95% under 1s over 30d":     "🔴 Checkout is slow",
+		"99% good over 30d":                             "🔴 Checkout is failing",
+	} {
+		a := checkout(slo.Page, time.Time{})
+		a.Annotations[objective] = model.LabelValue(sentence)
+		if got := testWebhook(t, Options{}).story(a, false).headline; got != want {
+			t.Errorf("headline of %q = %q, want %q", sentence, got, want)
+		}
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // TestHostileText holds what senders and configurations name to plain text
@@ -238,14 +319,12 @@ func TestWords(t *testing.T) {
 		{"very fast", times(1000), "1,000×"},
 		{"infinite", times(math.Inf(1)), "1,000,000,000,000,000×"},
 		{"slow", times(0.24), "0.2×"},
-		{"one request", requests(1), "1 request"},
-		{"thousands", requests(13300), "13,300 requests"},
-		{"gone soon", ends(0.46, 31, 30*24*time.Hour), "budget gone in 10 h"},
-		{"gone in days", ends(0.9, 3, 30*24*time.Hour), "budget gone in 9 d"},
-		{"gone in minutes", ends(0.46, 1000, 30*24*time.Hour), "budget gone in 19 min"},
-		{"gone at once", ends(0.0001, 1000, 30*24*time.Hour), "budget gone within a minute"},
-		{"lasts", ends(0.46, 1, 30*24*time.Hour), ""},
-		{"spent", ends(-0.1, 0.2, 30*24*time.Hour), "budget spent"},
+		{"gone soon", ends(availability(), 0.46, 31, fired), "budget gone in 10 h"},
+		{"gone in days", ends(availability(), 0.9, 3, fired), "budget gone in 9 d"},
+		{"gone in minutes", ends(availability(), 0.46, 1000, fired), "budget gone in 19 min"},
+		{"gone at once", ends(availability(), 0.0001, 1000, fired), "budget gone within a minute"},
+		{"lasts", ends(availability(), 0.46, 1, fired), ""},
+		{"spent", ends(availability(), -0.1, 0.2, fired), "budget spent"},
 		{"cut", cut("äöü€", 3), "äö…"},
 		{"not cut", cut("äöü€", 4), "äöü€"},
 	} {

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/slowburn-slo/slowburn/internal/words"
+	"github.com/slowburn-slo/slowburn/slo"
 )
 
 var (
@@ -118,24 +119,15 @@ func times(burn float64) string {
 	return strconv.FormatFloat(math.Round(burn*10)/10, 'f', -1, 64) + "×"
 }
 
-func requests(n uint64) string {
-	if n == 1 {
-		return "1 request"
-	}
-	return words.Count(n) + " requests"
-}
-
-// ends says when the budget is gone at the burn rate of now. left is a share of
-// the budget of window. It is empty when the budget lasts.
-func ends(left, burn float64, window time.Duration) string {
+// ends says when the budget is gone at the burn rate of now. left is the share
+// of it that is left. It is empty when the budget lasts.
+func ends(o slo.Objective, left, burn float64, now time.Time) string {
+	d, ok := o.BudgetLasts(left, burn, now)
 	switch {
 	case left <= 0:
 		return "budget spent"
-	case burn <= 1 || window == 0:
+	case !ok || o.Window == 0:
 		return ""
-	}
-	d := time.Duration(left / burn * float64(window))
-	switch {
 	case d < time.Minute:
 		return "budget gone within a minute"
 	case d >= time.Hour && d < 48*time.Hour:

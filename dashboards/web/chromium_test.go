@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/series"
 )
 
 var screenshots = flag.String("screenshots", "", "folder to keep screenshots of the pages in")
@@ -130,6 +131,10 @@ func TestChromium(t *testing.T) {
 		hostile.alerts = append(hostile.alerts, Alert{SLO: f.SLOs()[0].ID(), Severity: slo.Page, Since: time.Now(), Summary: payload})
 	}
 	hostileSite := newSite(t, hostile.options(t))
+	kindsSite := newSite(t, kinds(t, time.Now()).options(t))
+	overspent := kinds(t, time.Now())
+	overspent.scripts[0].slos["monthly"][series.BudgetRemaining] = -12.5
+	overspentSite := newSite(t, overspent.options(t))
 	const dark = "--blink-settings=preferredColorScheme=0"
 	for _, tc := range []struct {
 		name  string
@@ -151,6 +156,14 @@ func TestChromium(t *testing.T) {
 		{name: "stale", h: newSite(t, stale.options(t)), path: "/", size: "1280,900", more: true},
 		{name: "nothing configured", h: newSite(t, fixture{}.options(t)), path: "/", size: "1280,700", more: true},
 		{name: "nothing arriving", h: newSite(t, fixture{scripts: shop()[6:]}.options(t)), path: "/", size: "390,844", more: true},
+		{name: "kinds", h: kindsSite, path: "/", size: "1280,700", more: true},
+		{name: "kinds narrow", h: overspentSite, path: "/", size: "1221,700"},
+		{name: "kinds phone", h: kindsSite, path: "/", size: "390,1900"},
+		{name: "calendar and minutes", h: kindsSite, path: "/flows/shop/checkout", size: "1280,900", more: true},
+		{name: "fresh", h: kindsSite, path: "/flows/billing/settle-orders", size: "1280,900", more: true},
+		{name: "promql", h: kindsSite, path: "/flows/gateway/requests", size: "1280,900"},
+		{name: "promql phone", h: kindsSite, path: "/flows/gateway/requests", size: "390,1600", more: true},
+		{name: "excluded", h: kindsSite, path: "/flows/shop/search", size: "1280,700", more: true},
 		{name: "hostile", h: hostileSite, path: "/", size: "1280,2400"},
 		{name: "hostile phone", h: hostileSite, path: "/", size: "390,2400"},
 	} {

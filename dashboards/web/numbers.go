@@ -63,6 +63,17 @@ func (s sloNumbers) get(metric string) float64 {
 	return math.NaN()
 }
 
+// now returns the share of bad events over the shortest window that always
+// holds some while there are any: five minutes, or the length of a slice.
+func (s sloNumbers) now(o slo.Objective) float64 {
+	for _, w := range o.Windows() {
+		if w >= o.Slice {
+			return s.get(series.ErrorRatio(w))
+		}
+	}
+	return math.NaN()
+}
+
 // part names a query by what the page loses without it.
 type part string
 
@@ -141,7 +152,7 @@ func (s *site) readLatency(ctx context.Context, at time.Time, n numbers) error {
 }
 
 func (s *site) readSLOs(ctx context.Context, flows []slo.Flow, at time.Time, n numbers) error {
-	names := []string{series.BudgetRemaining, series.CurrentBurnRate, series.Events, series.Errors}
+	names := []string{series.BudgetRemaining, series.CurrentBurnRate, series.PeriodBurnRate, series.Events, series.Errors}
 	for _, o := range slo.All(flows) {
 		for _, w := range o.Objective.Windows() {
 			if name := series.ErrorRatio(w); !slices.Contains(names, name) {

@@ -27,8 +27,9 @@ const alertsShown = 10
 type state int
 
 const (
-	noData   state = iota // never had a request
+	noData   state = iota // never had an event
 	idle                  // none in the last minutes
+	excluded              // what happens now does not count
 	calm                  // within what the objective earns
 	unknown               // the figures that say so could not be read
 	spent                 // nothing left of the budget, though not spending faster now
@@ -37,12 +38,12 @@ const (
 )
 
 // states are all states, worst first.
-var states = []state{burning, spending, spent, unknown, calm, idle, noData}
+var states = []state{burning, spending, spent, unknown, calm, excluded, idle, noData}
 
 // String returns the word people read.
 func (s state) String() string {
 	return [...]string{
-		noData: "no data yet", idle: "idle", calm: "calm", unknown: "unknown",
+		noData: "no data yet", idle: "idle", excluded: "excluded", calm: "calm", unknown: "unknown",
 		spent: "spent", spending: "spending", burning: "burning",
 	}[s]
 }
@@ -51,7 +52,7 @@ func (s state) String() string {
 // class differ in their word.
 func (s state) Class() string {
 	return [...]string{
-		noData: "idle", idle: "idle", calm: "calm", unknown: "idle",
+		noData: "idle", idle: "idle", excluded: "idle", calm: "calm", unknown: "idle",
 		spent: "spent", spending: "spending", burning: "burning",
 	}[s]
 }
@@ -59,7 +60,7 @@ func (s state) Class() string {
 // Mark returns the state's shape as a character, for the title of the tab.
 func (s state) Mark() string {
 	return [...]string{
-		noData: "–", idle: "–", calm: "○", unknown: "?",
+		noData: "–", idle: "–", excluded: "–", calm: "○", unknown: "?",
 		spent: "◐", spending: "◐", burning: "●",
 	}[s]
 }
@@ -74,8 +75,9 @@ type page struct {
 	Headline string
 	State    state
 	Counts   []count
-	Notices  []notice
-	Setup    string // "flows" or "data" when those are still to come
+	Notices  []Notice
+	Setup    string // "flows", "data" or "queries" when those are still to come
+	Service  string // of the first flow that waits for data
 	Alerts   []alertView
 	More     int // alerts beyond those
 	Flows    []flowView
@@ -88,9 +90,12 @@ type count struct {
 	State state
 }
 
-// notice is something about slowburn itself that the reader has to know before
+// Notice is something about slowburn itself that the reader has to know before
 // believing the page.
-type notice struct{ What, Detail string }
+type Notice struct {
+	What   string // a sentence
+	Detail string // shown as it is written; may be empty
+}
 
 type alertView struct {
 	Severity slo.Severity
@@ -110,9 +115,17 @@ type flowView struct {
 	Rate, Errors        string
 	Spark               spark
 
+	// Counted flows have requests; those of the others are counted elsewhere
+	// and asked for.
+	Counted bool
+
 	// Match is what the flow counts. The first page shows it while there was
 	// nothing to count.
 	Match string
+
+	// Excluded says until when what happens does not count, and why; on the
+	// flow's own page, when that will next be so.
+	Excluded string
 
 	// For the page of the flow.
 	Owner, Description  string
@@ -131,6 +144,7 @@ type objectiveView struct {
 
 	// For the page of the flow.
 	Words, OutOf, Counts, Place string
+	Queries                     []queryView
 	Tiers                       []string
 	Windows                     []windowView
 
@@ -142,6 +156,8 @@ type budgetView struct {
 	Left  string  // 31%, or spent
 	Words string  // 31% left
 }
+
+type queryView struct{ Name, Text string }
 
 type windowView struct {
 	Window, Bad, Burn string
@@ -156,7 +172,8 @@ type picture struct {
 	flows   []slo.Flow
 	alerts  []Alert
 	numbers numbers
-	faults  []notice // of queries
+	faults  []Notice // of queries
+	notices []Notice // of the rest of slowburn
 	reload  string   // why the last configuration was refused
 	base    string   // path prefix of all links
 }
@@ -176,6 +193,9 @@ func overview(p picture) page {
 		arrived = arrived || f.State != noData
 		counts[f.State]++
 		out.Flows = append(out.Flows, f)
+		if f.Counted && out.Service == "" {
+			out.Service = f.Service
+		}
 	}
 	// Worst first. Among equals the least budget, which moves slowly, so that
 	// rows do not jump while somebody reads them; calm flows by name.
@@ -194,6 +214,8 @@ func overview(p picture) page {
 	switch {
 	case len(p.flows) == 0:
 		out.Setup = "flows"
+	case !arrived && out.Service == "":
+		out.Setup = "queries"
 	case !arrived:
 		out.Setup = "data"
 	}
@@ -229,6 +251,8 @@ func (p picture) headline(out *page) (string, state) {
 		return "An alert is firing", burning
 	case out.Setup == "data":
 		return "Nothing has arrived yet", noData
+	case out.Setup == "queries":
+		return "Nothing has been counted yet", noData
 	case stale > 0:
 		return "No data for " + words.Span(stale), unknown
 	case counts[unknown] > 0:
@@ -241,6 +265,8 @@ func (p picture) headline(out *page) (string, state) {
 		return "Nothing burns, one budget is spent", spent
 	case counts[spent] > 1:
 		return fmt.Sprintf("Nothing burns, %d budgets are spent", counts[spent]), spent
+	case counts[calm] == 0 && counts[excluded] > 0:
+		return "Nothing counts right now", excluded
 	case counts[calm] == 0:
 		return "No requests right now", idle
 	default:
@@ -259,13 +285,14 @@ func (p picture) stale() time.Duration {
 // tellFaults fills in what the reader has to know about the page itself.
 func (p picture) tellFaults(out *page) {
 	if age := p.stale(); age > 0 {
-		out.Notices = append(out.Notices, notice{
+		out.Notices = append(out.Notices, Notice{
 			What: fmt.Sprintf("Data ends %s ago, at %s. All figures are as of then; alerts are current.", words.Span(age), clock(p.dataAt, p.now)),
 		})
 	}
 	out.Notices = append(out.Notices, p.faults...)
+	out.Notices = append(out.Notices, p.notices...)
 	if p.reload != "" {
-		out.Notices = append(out.Notices, notice{
+		out.Notices = append(out.Notices, Notice{
 			What:   "The changed configuration was refused. The one before it goes on running.",
 			Detail: p.reload,
 		})
@@ -336,16 +363,21 @@ func (p picture) flow(f *slo.Flow, firing map[string]state) flowView {
 		P95:     unknownFigure,
 		P99:     unknownFigure,
 		Spark:   newSpark(p.numbers.hour[key]),
+		Counted: f.Counted(),
 		least:   math.Inf(1),
 	}
-	if !unread {
+	x, until, excluded := f.Excluded(p.now)
+	if excluded {
+		out.Excluded = excludedNow(x, until, p.now)
+	}
+	if out.Counted && !unread {
 		out.Rate, out.Errors = rate(now.total()), share(now.badShare())
 	}
 	if l, ok := p.numbers.latency[key]; ok {
 		out.P50, out.P95, out.P99 = latency(l[0]), latency(l[1]), latency(l[2])
 	}
 	for _, s := range f.SLOs() {
-		o := p.objective(s, firing[s.ID()], quiet)
+		o := p.objective(s, firing[s.ID()], quiet, excluded)
 		out.Objectives = append(out.Objectives, o)
 		out.State = max(out.State, o.State)
 		if o.left < out.least {
@@ -353,22 +385,28 @@ func (p picture) flow(f *slo.Flow, firing map[string]state) flowView {
 		}
 	}
 	if out.State == noData {
-		out.Rate, out.Match = unknownFigure, conditions(f.Match)
+		out.Rate, out.Match = unknownFigure, "its query"
+		if out.Counted {
+			out.Match = conditions(f.Match)
+		}
 	}
 	return out
 }
 
 // objective makes one line of a flow. quiet says that the flow had no request
-// lately.
-func (p picture) objective(s slo.SLO, firing state, quiet bool) objectiveView {
+// lately, paused that what happens now does not count.
+func (p picture) objective(s slo.SLO, firing state, quiet, paused bool) objectiveView {
 	o := s.Objective
 	n := p.numbers.slos[s.ID()]
-	left, burn, bad := n.get(series.BudgetRemaining), n.get(series.CurrentBurnRate), math.NaN()
+	left, burn, bad := n.get(series.BudgetRemaining), n.get(series.CurrentBurnRate), n.now(o)
 	hourBad := n.get(series.ErrorRatio(hour))
-	if w := o.Windows(); len(w) > 0 {
-		bad = n.get(series.ErrorRatio(w[0]))
-	}
-	if quiet {
+	switch {
+	case o.Slice > 0 || o.Kind == slo.Fresh:
+		// Long slices are missing in the shortest window most of the time.
+		burn, quiet = slo.BurnRate(bad, o.Target), false
+	case o.Kind == slo.PromQL:
+		quiet = math.IsNaN(bad)
+	case quiet:
 		// The last value of an idle window lingers in queries for a while.
 		burn, bad = math.NaN(), math.NaN()
 	}
@@ -378,6 +416,10 @@ func (p picture) objective(s slo.SLO, firing state, quiet bool) objectiveView {
 		Burn:     times(burn),
 		left:     left,
 	}
+	period := words.Period(o.Calendar, p.now)
+	if period != "" {
+		out.Sentence += " · " + period
+	}
 	_, unread := p.numbers.faults[partBudgets]
 	switch {
 	case firing != 0:
@@ -386,7 +428,9 @@ func (p picture) objective(s slo.SLO, firing state, quiet bool) objectiveView {
 		out.State = unknown
 	case !(n.get(series.Events) > 0):
 		out.State = noData
-	case burn > 1 && !(slo.BurnRate(hourBad, o.Target) <= 1):
+	case paused && !(left <= 0):
+		out.State = excluded
+	case !paused && burn > 1 && !(slo.BurnRate(hourBad, o.Target) <= 1):
 		// Over the hour as well where there is one, so that a short blip does
 		// not colour the page.
 		out.State = spending
@@ -402,14 +446,21 @@ func (p picture) objective(s slo.SLO, firing state, quiet bool) objectiveView {
 		if left <= 0 {
 			out.Budget.Left, out.Budget.Words = "spent", "spent"
 		}
+		if period != "" {
+			out.Budget.Words = period + "'s budget: " + out.Budget.Words
+		}
 	}
 	switch {
 	case left < 0:
 		out.Pace = share(-left) + " over"
+		if period != "" {
+			_, end := o.Calendar.Bounds(p.now)
+			out.Pace += " until " + end.Format("2 Jan")
+		}
 	case out.State == burning || out.State == spending:
-		out.Pace = gone(left, burn, o.Window, p.now)
+		out.Pace = gone(o, left, burn, p.now)
 	case out.State == calm && burn <= 1:
-		out.Pace = "lasts"
+		out.Pace = lasts(o, p.now)
 	}
 	return out
 }
@@ -434,6 +485,12 @@ func detail(p picture, f *slo.Flow) page {
 	out := overview(one)
 	v := &out.Flows[0]
 	v.Match, v.Owner, v.Description = conditions(f.Match), f.Owner, f.Description
+	if !v.Counted {
+		v.Match = "counted by PromQL"
+	}
+	if v.Excluded == "" {
+		v.Excluded = excludedNext(f, p.now)
+	}
 	v.Runbook = f.Runbook
 	if u, err := url.Parse(f.Runbook); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
 		v.RunbookURL = f.Runbook
@@ -453,14 +510,20 @@ func (p picture) explain(s slo.SLO, out *objectiveView) {
 	n := p.numbers.slos[s.ID()]
 	out.Words = o.Words()
 	out.Place = o.Pos.String()
-	if w := o.Windows(); len(w) > 0 && out.Now != unknownFigure {
-		out.OutOf = outOf(o, n.get(series.ErrorRatio(w[0])))
+	if out.Now != unknownFigure {
+		out.OutOf = outOf(o, n.now(o))
 	} else {
 		out.OutOf = outOf(o, math.NaN())
 	}
-	if events := n.get(series.Events); events > 0 {
+	// A ratio has parts of minutes instead of events, which tell nobody anything.
+	if events := n.get(series.Events); events > 0 && o.Query.Ratio == "" {
 		bad := max(0, n.get(series.Errors)) // absent while nothing was bad
-		out.Counts = fmt.Sprintf("Since counting began: %s of %s.", words.Number(bad, 0), words.Number(events, 0))
+		out.Counts = fmt.Sprintf("Since counting began: %s of %s.", words.Number(bad, 0), words.Units(uint64(events), o.Unit()))
+	}
+	for _, q := range []queryView{{"bad", o.Query.Bad}, {"good", o.Query.Good}, {"total", o.Query.Total}, {"share of bad", o.Query.Ratio}} {
+		if q.Text != "" {
+			out.Queries = append(out.Queries, q)
+		}
 	}
 	for _, w := range o.Windows() {
 		bad := n.get(series.ErrorRatio(w))
@@ -468,8 +531,12 @@ func (p picture) explain(s slo.SLO, out *objectiveView) {
 			Window: slo.Duration(w),
 			Bad:    share(bad),
 			Burn:   times(slo.BurnRate(bad, o.Target)),
-			Period: w == o.Window,
+			Period: w == o.Window && o.Calendar.Unit == slo.Rolling,
 		})
+	}
+	if period := words.Period(o.Calendar, p.now); period != "" {
+		burn := n.get(series.PeriodBurnRate)
+		out.Windows = append(out.Windows, windowView{Window: period, Bad: share(burn * o.Budget()), Burn: times(burn), Period: true})
 	}
 	for _, t := range o.Tiers {
 		out.Tiers = append(out.Tiers, fmt.Sprintf("%s above %s× over both %s and %s",

@@ -72,6 +72,9 @@ type Options struct {
 	// means it never is.
 	ConfigFault func() string
 
+	// Notices returns what else readers have to know. Nil means nothing ever.
+	Notices func() []Notice
+
 	// Version of slowburn, shown at the foot of each page.
 	Version string
 
@@ -102,6 +105,9 @@ func New(opt Options) (http.Handler, error) {
 	}
 	if opt.ConfigFault == nil {
 		opt.ConfigFault = func() string { return "" }
+	}
+	if opt.Notices == nil {
+		opt.Notices = func() []Notice { return nil }
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.Default()
@@ -214,6 +220,8 @@ func (s *site) look(ctx context.Context) (*reading, error) {
 		alerts: s.opt.Alerts(),
 		reload: s.opt.ConfigFault(),
 		base:   s.base,
+
+		notices: s.opt.Notices(),
 	}
 	if p.at = p.dataAt; p.at.IsZero() {
 		p.at = now
@@ -235,8 +243,8 @@ func (s *site) look(ctx context.Context) (*reading, error) {
 
 // faults tells what cannot be read and since when, and logs what is new. The
 // caller holds s.mu.
-func (s *site) faults(now map[part]error, at time.Time) []notice {
-	var out []notice
+func (s *site) faults(now map[part]error, at time.Time) []Notice {
+	var out []Notice
 	for _, p := range parts {
 		err := now[p]
 		if err == nil {
@@ -249,7 +257,7 @@ func (s *site) faults(now map[part]error, at time.Time) []notice {
 			s.failing[p] = at
 			s.opt.Logger.Warn("page cannot be completed", "missing", string(p), "err", err)
 		}
-		out = append(out, notice{
+		out = append(out, Notice{
 			What:   fmt.Sprintf("%s cannot be read since %s (%s). The rest of the page is current.", p, clock(since, at), words.Span(at.Sub(since))),
 			Detail: err.Error(),
 		})

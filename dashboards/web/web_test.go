@@ -170,7 +170,7 @@ func TestOverview(t *testing.T) {
 	rows := texts(all(doc, tag("tbody")))
 	want := []string{
 		"checkout shop · burning 99.9% succeed 96.9% 31% gone in 7 h 31× 80 ms 234 ms 605 ms 42/s 3.1% 95% under 300ms 94.1% 52% 1.2×",
-		"search shop · spending 99.5% succeed 99.09% 64% " + gone(0.64, 0.0091/0.005, slo.DefaultWindow, time.Now()) + " 1.8× 80 ms 234 ms 605 ms 62/s 0.55% 95% under 500ms 98.0% 88% lasts 0.4×",
+		"search shop · spending 99.5% succeed 99.09% 64% " + gone(slo.Objective{Window: slo.DefaultWindow}, 0.64, 0.0091/0.005, time.Now()) + " 1.8× 80 ms 234 ms 605 ms 62/s 0.55% 95% under 500ms 98.0% 88% lasts 0.4×",
 		"refund billing · spent 99% succeed 100% spent 12% over 0× 1.4 s 1.4 s 1.4 s 2/min 0%",
 		"browse shop · calm 99.5% succeed 99.98% 91% lasts <0.1× 12 ms 44 ms 45 ms 127/s 0.02%",
 		"login accounts · calm 99.9% succeed 100% 97% lasts 0× 95 ms 304 ms 309 ms 9.3/s 0%",
@@ -207,7 +207,7 @@ func TestFlowPage(t *testing.T) {
 		"All flows checkout POST /api/checkout on shop · owner payments · runbook",
 		"page checkout 3.1% errors",
 		"rate 42/s errors 3.1% p50 80 ms",
-		"99.9% succeed over 30d burning 31 of every 1,000 requests fail; 1 may. Since counting began: 561 of 812,345. 31% left gone in 7 h",
+		"99.9% succeed over 30d burning 31 of every 1,000 requests fail; 1 may. Since counting began: 561 of 812,345 requests. 31% left gone in 7 h",
 		"5m 3.1% 31×", "1h 0.65% 6.5×", "30d 0.07% 0.7×",
 		"page above 14.4× over both 1h and 5m",
 		"written in slos.yaml:7:9",

@@ -118,16 +118,17 @@ func clock(t, now time.Time) string {
 	return t.Format("2 Jan 15:04 MST")
 }
 
-// gone says when a budget ends if it goes on burning as now. left is the share
-// of the period's budget that is left; window is the period. It is empty when
-// the budget lasts or is spent already. What rolls out of the period meanwhile
-// is not counted.
-func gone(left, burn float64, window time.Duration, now time.Time) string {
+// gone says when the budget of an objective ends if it goes on burning as now.
+// left is the share of it that is left. It is empty when the budget lasts or is
+// spent already.
+func gone(o slo.Objective, left, burn float64, now time.Time) string {
 	if !(left > 0) || !(burn > 1) {
 		return ""
 	}
-	in := time.Duration(left / burn * float64(window))
+	in, ends := o.BudgetLasts(left, burn, now)
 	switch {
+	case !ends:
+		return lasts(o, now)
 	case in < 90*time.Minute:
 		return fmt.Sprintf("gone in %d min", max(1, in/time.Minute))
 	case in < 48*time.Hour:
@@ -139,24 +140,88 @@ func gone(left, burn float64, window time.Duration, now time.Time) string {
 	}
 }
 
+// lasts says that a budget lasts; that of a calendar period to its last day.
+func lasts(o slo.Objective, now time.Time) string {
+	if o.Calendar.Unit == slo.Rolling {
+		return "lasts"
+	}
+	_, end := o.Calendar.Bounds(now)
+	return "lasts to " + end.Add(-time.Second).Format("2 Jan")
+}
+
+// excludedNow says until when what happens does not count, and why.
+func excludedNow(x slo.Exclusion, until, now time.Time) string {
+	return strings.TrimSuffix(fmt.Sprintf("excluded until %s: %s", clock(until, now), x.Why), ": ")
+}
+
+// excludedNext says when within a week the flow is excluded next. It is empty
+// when it is not.
+func excludedNext(f *slo.Flow, now time.Time) string {
+	var next slo.Interval
+	var why string
+	for _, x := range f.Exclude {
+		for i := range x.Between(now, now.AddDate(0, 0, 7)) {
+			if next.Start.IsZero() || i.Start.Before(next.Start) {
+				next, why = i, x.Why
+			}
+			break
+		}
+	}
+	if next.Start.IsZero() {
+		return ""
+	}
+	return strings.TrimSuffix(fmt.Sprintf("excluded next from %s for %s: %s", clock(next.Start, now), words.Span(next.End.Sub(next.Start)), why), ": ")
+}
+
 // outOf says what an objective allows and what happens now: "31 of every
 // 1,000 requests fail; 1 may."
 func outOf(o slo.Objective, ratio float64) string {
+	if o.Query.Ratio != "" {
+		if math.IsNaN(ratio) {
+			return share(o.Budget()) + " may be bad."
+		}
+		return share(ratio) + " is bad; " + share(o.Budget()) + " may be."
+	}
 	every := 100.0
 	for every*o.Budget() < 0.999999 {
 		every *= 10
 	}
-	verb := "fail"
-	if o.Kind == slo.FasterThan {
-		verb = "take longer than " + slo.Duration(o.Threshold)
+	// What one does, what many do, what they may do.
+	does, do, may := "fails", "fail", "may fail"
+	switch {
+	case o.Kind == slo.Fresh:
+		rest := " no success in the " + words.Span(o.Threshold) + " before"
+		does, do, may = "has"+rest, "have"+rest, "may have"+rest
+	case o.Slice > 0:
+		rest := " fewer than " + slo.Percent(o.SliceTarget)
+		switch o.Kind {
+		case slo.FasterThan:
+			rest += " under " + slo.Duration(o.Threshold)
+		case slo.PromQL:
+			rest += " good"
+		default:
+			rest += " that succeed"
+		}
+		does, do, may = "has"+rest, "have"+rest, "may have"+rest
+	case o.Kind == slo.FasterThan:
+		rest := " longer than " + slo.Duration(o.Threshold)
+		does, do, may = "takes"+rest, "take"+rest, "may take"+rest
+	case o.Kind == slo.PromQL:
+		does, do, may = "is bad", "are bad", "may be bad"
 	}
+	all := words.Number(every, 0) + " " + o.Unit()
 	if math.IsNaN(ratio) {
-		return fmt.Sprintf("%s of every %s requests may %s.", few(o.Budget()*every), words.Number(every, 0), verb)
+		return fmt.Sprintf("%s of every %s %s.", few(o.Budget()*every), all, may)
 	}
-	if few(ratio*every) == "1" {
-		verb = strings.Replace(strings.Replace(verb, "fail", "fails", 1), "take", "takes", 1)
+	now := few(ratio * every)
+	if now == "1" {
+		do = does
 	}
-	return fmt.Sprintf("%s of every %s requests %s; %s may.", few(ratio*every), words.Number(every, 0), verb, few(o.Budget()*every))
+	allowed := "may"
+	if o.Kind == slo.PromQL && o.Slice == 0 {
+		allowed = "may be"
+	}
+	return fmt.Sprintf("%s of every %s %s; %s %s.", now, all, do, few(o.Budget()*every), allowed)
 }
 
 // few writes a small count: with one decimal when it is not whole and below

@@ -73,7 +73,7 @@ func TestGone(t *testing.T) {
 		{"within weeks", 1, 2, "gone on 8 Dec"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := gone(tc.left, tc.burn, slo.DefaultWindow, monday); got != tc.want {
+			if got := gone(slo.Objective{Window: slo.DefaultWindow}, tc.left, tc.burn, monday); got != tc.want {
 				t.Errorf("gone(%g, %g) = %q, want %q", tc.left, tc.burn, got, tc.want)
 			}
 		})
