@@ -110,11 +110,11 @@ func (d *demo) run(ctx context.Context) error {
 	if err := os.WriteFile(slos, demoYAML, 0o600); err != nil {
 		return err
 	}
-	flows, err := loadFlows(slos)
+	loaded, err := loadConfig(slos)
 	if err != nil {
 		return err
 	}
-	if err := d.fill(flows, now); err != nil {
+	if err := d.fill(loaded.Flows, now); err != nil {
 		return err
 	}
 
@@ -129,7 +129,7 @@ func (d *demo) run(ctx context.Context) error {
 
 	logs := slog.New(slog.NewTextHandler(d.out, &slog.HandlerOptions{Level: slog.LevelError}))
 	d.server, err = newServer(ctx, config{
-		slos: slos, dataDir: filepath.Join(d.dir, "data"),
+		slos: []string{slos}, dataDir: filepath.Join(d.dir, "data"),
 		listen: free("127.0.0.1:9595"), otlpGRPC: free("127.0.0.1:4317"), otlpHTTP: free("127.0.0.1:4318"),
 		slackURL:  slack.NewSecret("http://" + inbox.Addr().String() + "/services/T0DEMO/B0DEMO/demo"),
 		retention: store.DefaultRetention, flush: collector.DefaultFlush,

@@ -71,13 +71,13 @@ func checkouts(t *testing.T, n int, failed bool) []byte {
 func history(t *testing.T, dir string, rate int) {
 	t.Helper()
 	slos := filepath.Join(dir, "slos.yaml")
-	flows, err := loadFlows(slos)
+	loaded, err := loadConfig(slos)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
 	h := collector.History{
-		Flows: flows, Dir: filepath.Join(dir, "data", "ledger"), From: now.Add(-8 * time.Hour), To: now,
+		Flows: loaded.Flows, Dir: filepath.Join(dir, "data", "ledger"), From: now.Add(-8 * time.Hour), To: now,
 		Step: func(time.Time) time.Duration { return 10 * time.Second },
 		Events: func(from, to time.Time) []aggr.Event {
 			return []aggr.Event{{Weight: uint32(float64(rate) * to.Sub(from).Seconds()), Latency: 1e7}}
@@ -102,7 +102,7 @@ func TestE2ETotalOutagePagesWithinAMinute(t *testing.T) {
 	defer srv.Close()
 	logs := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s, err := newServer(t.Context(), config{
-		slos: filepath.Join(dir, "slos.yaml"), dataDir: filepath.Join(dir, "data"),
+		slos: []string{filepath.Join(dir, "slos.yaml")}, dataDir: filepath.Join(dir, "data"),
 		listen: "127.0.0.1:0", otlpGRPC: "127.0.0.1:0", otlpHTTP: "127.0.0.1:0",
 		slackURL: slack.NewSecret(srv.URL + "/services/T0/B0/x"), retention: store.DefaultRetention, flush: collector.DefaultFlush,
 		maxBytes: 64 << 20, maxSpans: 100_000, maxSeries: 10_000,
@@ -222,8 +222,8 @@ func TestE2EKilledTwentyTimes(t *testing.T) {
 		return cmd
 	}
 	counted := func() (events, errs, budget float64) {
-		return query(t, base, "slo_events_total", "sloth_id")[id], query(t, base, "slo_errors_total", "sloth_id")[id],
-			query(t, base, "slo:period_error_budget_remaining:ratio", "sloth_id")[id]
+		return instant(t, base, "slo_events_total", "sloth_id")[id], instant(t, base, "slo_errors_total", "sloth_id")[id],
+			instant(t, base, "slo:period_error_budget_remaining:ratio", "sloth_id")[id]
 	}
 
 	cmd := run()
@@ -511,7 +511,7 @@ func TestE2EHostileInput(t *testing.T) {
 	}
 	post(t, endpoint, checkouts(t, 500, false))
 	eventually(t, 10*time.Second, func() error {
-		if got := query(t, base, "slo_events_total", "sloth_id")["shop-checkout-availability"]; got != 1500 {
+		if got := instant(t, base, "slo_events_total", "sloth_id")["shop-checkout-availability"]; got != 1500 {
 			return fmt.Errorf("%g checkouts counted, want the 1500 good ones", got)
 		}
 		return nil

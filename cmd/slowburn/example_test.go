@@ -4,11 +4,11 @@ import "testing"
 
 // TestExampleLoads holds the example of the README to the language.
 func TestExampleLoads(t *testing.T) {
-	flows, groups, err := load("../../deploy/example/slos.yaml")
+	loaded, groups, err := load([]string{"../../deploy/example/slos.yaml"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(flows) != 2 || len(groups) != 4 {
-		t.Errorf("%d flows with %d rule groups, want 2 with 4", len(flows), len(groups))
+	if len(loaded.Flows) != 2 || len(groups) != 4 || len(loaded.Warnings) > 0 {
+		t.Errorf("%d flows with %d rule groups and warnings %v, want 2 with 4 and none", len(loaded.Flows), len(groups), loaded.Warnings)
 	}
 }

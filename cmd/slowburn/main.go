@@ -66,7 +66,7 @@ Two objectives of one flow, in a file of their own:
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServe(), newDemo(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newValidate(), newExplain(), newConvert(), newSchema(), newGenerate(), newDoctor(), newVersion())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	for _, cmd := range root.Commands() {
 		fromEnvironment(cmd)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/source"
 	"github.com/slowburn-slo/slowburn/slo/spec"
 )
 
@@ -29,35 +30,41 @@ type disk struct{}
 // Open implements fs.FS.
 func (disk) Open(name string) (fs.File, error) { return os.Open(name) }
 
-// loadFlows reads a file or a directory of flows.
-func loadFlows(path string) ([]slo.Flow, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("--slos: %w", err)
+// loadConfig reads files and directories as one configuration.
+func loadConfig(paths ...string) (spec.Config, error) {
+	clean := make([]string, len(paths))
+	for i, path := range paths {
+		if _, err := os.Stat(path); err != nil {
+			return spec.Config{}, fmt.Errorf("--slos: %w", err)
+		}
+		clean[i] = filepath.Clean(path)
 	}
-	c, err := spec.Load(disk{}, filepath.Clean(path))
-	return c.Flows, err
+	return spec.Load(disk{}, clean...)
 }
 
-// fingerprint sums up the names and contents of the files below path.
-func fingerprint(path string) ([32]byte, error) {
+// fingerprint sums up the names and contents of the files below paths.
+func fingerprint(paths []string) ([32]byte, error) {
 	h := sha256.New()
-	err := filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			// A mounted ConfigMap keeps its versions in hidden directories.
-			if name != path && strings.HasPrefix(d.Name(), ".") {
-				return filepath.SkipDir
+	var faults []error
+	for _, path := range paths {
+		faults = append(faults, filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return err
 			}
-			return nil
-		}
-		b, err := os.ReadFile(name)
-		fmt.Fprintf(h, "%q %d\n", name, len(b))
-		h.Write(b)
-		return err
-	})
-	return [32]byte(h.Sum(nil)), err
+			if d.IsDir() {
+				// A mounted ConfigMap keeps its versions in hidden directories.
+				if name != path && strings.HasPrefix(d.Name(), ".") {
+					return filepath.SkipDir
+				}
+				return nil
+			}
+			b, err := os.ReadFile(name)
+			fmt.Fprintf(h, "%q %d\n", name, len(b))
+			h.Write(b)
+			return err
+		}))
+	}
+	return [32]byte(h.Sum(nil)), errors.Join(faults...)
 }
 
 // watch reloads on SIGHUP and when the files have changed and then been left
@@ -98,21 +105,21 @@ func (s *server) watch(ctx context.Context) error {
 // and leaves the old one running: whatever can fail does before anything is
 // replaced.
 func (s *server) reload(cause string) {
-	err := func() error {
-		flows, groups, err := load(s.config.slos)
+	was, began := *s.flows.Load(), time.Now()
+	loaded, err := func() (spec.Config, error) {
+		loaded, groups, err := load(s.config.slos)
 		if err != nil {
-			return err
+			return loaded, err
 		}
-		was := *s.flows.Load()
-		if err := s.pipeline.Apply(flows); err != nil {
-			return err
+		if err := s.pipeline.Apply(loaded.Flows); err != nil {
+			return loaded, err
 		}
-		if err := errors.Join(s.evaluator.Apply(groups), s.alerts.Apply(flows)); err != nil {
-			// Neither can refuse what rulegen wrote; if one does, go back.
-			return errors.Join(err, s.pipeline.Apply(was))
+		if err := errors.Join(s.probe.Apply(loaded.Flows), s.evaluator.Apply(groups), s.alerts.Apply(loaded.Flows)); err != nil {
+			// None can refuse what was loaded; if one does, go back.
+			return loaded, errors.Join(err, s.pipeline.Apply(was), s.probe.Apply(was))
 		}
-		s.flows.Store(&flows)
-		return nil
+		s.flows.Store(&loaded.Flows)
+		return loaded, nil
 	}()
 	if err != nil {
 		fault := err.Error()
@@ -124,6 +131,19 @@ func (s *server) reload(cause string) {
 	none := ""
 	s.fault.Store(&none)
 	s.telemetry.reloaded(true)
-	flows := *s.flows.Load()
-	s.logger.Info("configuration reloaded", "cause", cause, "flows", len(flows), "slos", len(slo.All(flows)))
+	s.logger.Info("configuration reloaded", "cause", cause, "flows", len(loaded.Flows), "slos", len(slo.All(loaded.Flows)))
+	s.warn(loaded.Warnings)
+	s.compare(was, loaded.Flows, began)
+}
+
+// warn logs what is legal in a configuration but can hardly be meant.
+func (s *server) warn(warnings source.Faults) {
+	const shown = 20
+	for i, w := range warnings {
+		if i == shown {
+			s.logger.Warn("more configuration warnings", "count", len(warnings)-shown, "hint", "slowburn validate shows them all")
+			break
+		}
+		s.logger.Warn("configuration warning", "warning", w.String())
+	}
 }

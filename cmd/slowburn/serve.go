@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/rules"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/slowburn-slo/slowburn/alerts/alertmanager"
 	"github.com/slowburn-slo/slowburn/alerts/eval"
@@ -27,16 +28,19 @@ import (
 	"github.com/slowburn-slo/slowburn/alerts/slack"
 	"github.com/slowburn-slo/slowburn/collector"
 	"github.com/slowburn-slo/slowburn/collector/otlp"
+	"github.com/slowburn-slo/slowburn/collector/probe"
 	"github.com/slowburn-slo/slowburn/collector/store"
 	"github.com/slowburn-slo/slowburn/dashboards/api"
 	"github.com/slowburn-slo/slowburn/dashboards/web"
 	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/query"
 	"github.com/slowburn-slo/slowburn/slo/series"
+	"github.com/slowburn-slo/slowburn/slo/spec"
 )
 
 // config is what serve is told by flags and the environment.
 type config struct {
-	slos        string
+	slos        []string // files and directories
 	dataDir     string
 	listen      string
 	otlpGRPC    string
@@ -51,7 +55,18 @@ type config struct {
 	maxSeries   int
 	logLevel    string
 	logFormat   string
+	remote      remoteConfig
+
+	// Of the Prometheus that PromQL objectives are asked of; without a URL that
+	// is the embedded store.
+	prometheusURL   string
+	prometheusToken string // a file
+	prometheusEvery time.Duration
 }
+
+// written is how far apart the samples of the embedded store are that count
+// requests: what PromQL objectives read where no other Prometheus is given.
+const written = 10 * time.Second
 
 func newServe() *cobra.Command {
 	var c config
@@ -66,10 +81,15 @@ Send traces from a Node.js service:
   OTEL_TRACES_EXPORTER=otlp OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 \
     node --require @opentelemetry/auto-instrumentations-node/register app.js
 
-PATH is a file, or a directory whose .yaml files form one configuration. It is
-read again when a file changes and on SIGHUP; a file with faults changes nothing.
+PATH is a file or a directory with .yaml files; --slos may be given several times,
+and everything below forms one configuration. It is read again when a file
+changes and on SIGHUP; a file with faults changes nothing.
 SIGTERM answers what is under way, writes everything down and ends; a second one
 ends at once.
+
+Objectives written in PromQL are asked of --prometheus-url once a minute, 20 s
+after it ended; without it, of slowburn's own series. Say how often your Prometheus
+scrapes (--prometheus-scrape-interval) if that is not every 30 s.
 
 The Slack webhook's address is a secret: give it in a file or in SLACK_WEBHOOK_URL.
 A Grafana data source of type Prometheus at http://localhost:9595 reads all series.`,
@@ -91,7 +111,7 @@ A Grafana data source of type Prometheus at http://localhost:9595 reads all seri
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&c.slos, "slos", "", "file or directory of flows and objectives (required)")
+	f.StringSliceVar(&c.slos, "slos", nil, "file or directory of flows and objectives; may be given several times (required)")
 	f.StringVar(&c.dataDir, "data-dir", "data", "directory of everything that is kept; made where missing")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:9595", "address of pages and API")
 	f.StringVar(&c.otlpGRPC, "otlp-grpc-listen", "127.0.0.1:4317", "address of OTLP/gRPC")
@@ -103,6 +123,10 @@ A Grafana data source of type Prometheus at http://localhost:9595 reads all seri
 	f.Int64Var(&c.maxBytes, "otlp-max-bytes", 64<<20, "largest OTLP request, in bytes after decompression")
 	f.IntVar(&c.maxSpans, "otlp-max-spans", 100_000, "most spans in one OTLP request")
 	f.IntVar(&c.maxSeries, "max-series", 10_000, "most flows and values of 'by' kept apart; the rest is counted together")
+	f.StringVar(&c.prometheusURL, "prometheus-url", "", "Prometheus that PromQL objectives are asked of (default slowburn's own series)")
+	f.StringVar(&c.prometheusToken, "prometheus-bearer-token-file", "", "file with the token it wants")
+	f.DurationVar(&c.prometheusEvery, "prometheus-scrape-interval", query.DefaultScrape, "how far apart the samples are that PromQL objectives read there")
+	c.remote.flags(f)
 	f.StringVar(&c.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&c.logFormat, "log-format", "text", "text or json")
 	return cmd
@@ -130,12 +154,15 @@ type server struct {
 	flows    atomic.Pointer[[]slo.Flow]
 	fault    atomic.Pointer[string] // of the newest configuration, when it was refused
 	loaded   [32]byte               // fingerprint of the files at the start
+	renames  atomic.Pointer[[]rename]
 	stopping atomic.Bool
 
 	telemetry *telemetry
 	store     *store.Store
+	remote    *store.Remote // nil: series stay here
 	pipeline  *collector.Pipeline
 	otlp      *otlp.Server
+	probe     *probe.Prober
 	evaluator *eval.Evaluator
 	alerts    *alertmanager.Alertmanager
 	messages  *messages
@@ -156,19 +183,26 @@ func newServer(ctx context.Context, c config, logger *slog.Logger) (_ *server, e
 			s.close()
 		}
 	}()
-	if c.slos == "" {
+	if len(c.slos) == 0 {
 		return nil, errors.New("--slos is missing; want the file or directory of your flows (slowburn serve --help shows one)")
+	}
+	remote, err := c.remote.options(c.dataDir)
+	if err != nil {
+		return nil, err
 	}
 	// Before the files are read, so that a change meanwhile is noticed. Without
 	// a fingerprint the first look reads them again.
 	s.loaded, _ = fingerprint(c.slos)
-	flows, groups, err := load(c.slos)
+	loaded, groups, err := load(c.slos)
 	if err != nil {
 		return nil, err
 	}
+	flows := loaded.Flows
+	s.warn(loaded.Warnings)
 	s.flows.Store(&flows)
 	none := ""
 	s.fault.Store(&none)
+	s.renames.Store(&[]rename{})
 
 	if s.listener, err = net.Listen("tcp", c.listen); err != nil {
 		return nil, fmt.Errorf("--listen: %w", err)
@@ -196,6 +230,9 @@ func newServer(ctx context.Context, c config, logger *slog.Logger) (_ *server, e
 		return nil, err
 	}
 	s.cleanup = append(s.cleanup, s.store.Close)
+	if err := s.newRemote(remote); err != nil { // before anything is appended
+		return nil, err
+	}
 
 	s.pipeline, err = collector.New(collector.Options{
 		Flows: flows, Dir: filepath.Join(c.dataDir, "ledger"), Store: s.store, Version: version,
@@ -215,6 +252,10 @@ func newServer(ctx context.Context, c config, logger *slog.Logger) (_ *server, e
 		return nil, err
 	}
 	s.cleanup = append(s.cleanup, s.otlp.Close)
+
+	if s.probe, err = s.newProbe(meter); err != nil {
+		return nil, err
+	}
 
 	if s.messages, err = s.newMessages(); err != nil {
 		return nil, err
@@ -270,7 +311,7 @@ func externalURL(text string, addr net.Addr) (*url.URL, error) {
 
 // routes puts pages, API and health on one router.
 func (s *server) routes() error {
-	query, err := api.New(api.Options{
+	queries, err := api.New(api.Options{
 		Engine: s.store.Engine(), Queryable: s.store, Exemplars: s.store, Rules: s.evaluator.Manager(),
 		Version: version, Logger: quiet(s.logger, "api"),
 	})
@@ -285,13 +326,14 @@ func (s *server) routes() error {
 		ConfigFault: func() string {
 			return *s.fault.Load()
 		},
+		Notices: func() []web.Notice { return s.notices(time.Now()) },
 		Version: version, ExternalURL: s.external.String(), Logger: s.logger.With("component", "web"),
 	})
 	if err != nil {
 		return err
 	}
 	r := chi.NewRouter()
-	r.Mount("/api/v1", query)
+	r.Mount("/api/v1", queries)
 	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.telemetry.registry, promhttp.HandlerOpts{}))
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	r.Get("/readyz", s.readyz)
@@ -385,8 +427,12 @@ func (s *server) run(ctx context.Context) error {
 	})
 	stage(&g, s.watch)
 	stage(&g, s.otlp.Run)
+	stage(&g, s.probe.Run)
 	stage(&g, s.pipeline.Run)
 	stage(&g, s.evaluator.Run)
+	if s.remote != nil {
+		stage(&g, s.remote.Run)
+	}
 	stage(&g, s.alerts.Run)
 	stage(&g, s.serveHTTP)
 	err := g.Run()
@@ -438,12 +484,32 @@ func (s *server) close() {
 	s.cleanup = nil
 }
 
-// load reads flows and everything that is made of them and can be wrong.
-func load(path string) ([]slo.Flow, []rulefmt.RuleGroup, error) {
-	flows, err := loadFlows(path)
-	if err != nil {
-		return nil, nil, err
+// newProbe prepares the counting of PromQL objectives.
+func (s *server) newProbe(meter metric.Meter) (*probe.Prober, error) {
+	o := probe.Options{
+		Flows: *s.flows.Load(), Count: s.pipeline.Count, File: filepath.Join(s.config.dataDir, "probe", "minutes.json"),
+		Query: rules.EngineQueryFunc(s.store.RulesEngine(), s.store), Scrape: written,
+		Logger: s.logger.With("component", "probe"), Meter: meter,
 	}
-	groups, err := rulegen.Groups(flows, rulegen.Options{})
-	return flows, groups, err
+	if s.config.prometheusURL != "" {
+		asked, err := probe.NewServer(probe.ServerOptions{
+			URL: s.config.prometheusURL, TokenFile: s.config.prometheusToken, Logger: o.Logger,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("--prometheus-url: %w", err)
+		}
+		s.cleanup = append(s.cleanup, asked.Close)
+		o.Query, o.Scrape = asked.Query, s.config.prometheusEvery
+	}
+	return probe.New(o)
+}
+
+// load reads flows and everything that is made of them and can be wrong.
+func load(paths []string) (spec.Config, []rulefmt.RuleGroup, error) {
+	c, err := loadConfig(paths...)
+	if err != nil {
+		return c, nil, err
+	}
+	groups, err := rulegen.Groups(c.Flows, rulegen.Options{})
+	return c, groups, errors.Join(err, probe.Check(c.Flows))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -37,9 +38,11 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"slowburn": main})
 }
 
+var update = flag.Bool("update", false, "rewrite what the scripts compare with")
+
 // TestCLI runs the commands as people do.
 func TestCLI(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script"})
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", UpdateScripts: *update})
 }
 
 const shopYAML = `
@@ -59,19 +62,27 @@ flows:
 // or stop is called, which waits for it to end.
 func start(t *testing.T, dir, yaml, slackURL string) (s *server, stop func()) {
 	t.Helper()
+	logs := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return startWith(t, dir, yaml, logs, func(c *config) { c.slackURL = slack.NewSecret(slackURL) })
+}
+
+// startWith is start with a log and configuration of the test's own.
+func startWith(t *testing.T, dir, yaml string, logs *slog.Logger, edit func(*config)) (s *server, stop func()) {
+	t.Helper()
 	slos := filepath.Join(dir, "slos.yaml")
 	if yaml != "" {
 		if err := os.WriteFile(slos, []byte(yaml), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	logs := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := newServer(t.Context(), config{
-		slos: slos, dataDir: filepath.Join(dir, "data"),
+	c := config{
+		slos: []string{slos}, dataDir: filepath.Join(dir, "data"),
 		listen: "127.0.0.1:0", otlpGRPC: "127.0.0.1:0", otlpHTTP: "127.0.0.1:0",
-		slackURL: slack.NewSecret(slackURL), retention: store.DefaultRetention, flush: 200 * time.Millisecond,
+		retention: store.DefaultRetention, flush: 200 * time.Millisecond,
 		maxBytes: 64 << 20, maxSpans: 100_000, maxSeries: 10_000,
-	}, logs)
+	}
+	edit(&c)
+	s, err := newServer(t.Context(), c, logs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,8 +113,8 @@ func (w testWriter) Write(b []byte) (int, error) {
 
 func (s *server) address() string { return "http://" + s.listener.Addr().String() }
 
-// query returns the value of each series of an instant query, by its label.
-func query(t *testing.T, base, expr, label string) map[string]float64 {
+// instant returns the value of each series of an instant query, by its label.
+func instant(t *testing.T, base, expr, label string) map[string]float64 {
 	t.Helper()
 	resp, err := http.Get(base + "/api/v1/query?query=" + url.QueryEscape(expr))
 	if err != nil {
@@ -289,8 +300,8 @@ func TestCountsEqualTheSendersTally(t *testing.T) {
 		"shop-search-latency-1s":      {search.requests, search.over1s},
 	}
 	eventually(t, 5*time.Second, func() error {
-		events := query(t, s.address(), "slo_events_total", "sloth_id")
-		errs := query(t, s.address(), "slo_errors_total", "sloth_id")
+		events := instant(t, s.address(), "slo_events_total", "sloth_id")
+		errs := instant(t, s.address(), "slo_errors_total", "sloth_id")
 		for id, w := range want {
 			if int(events[id]) != w[0] || int(errs[id]) != w[1] {
 				return fmt.Errorf("%s: %g errors of %g events, want %d of %d", id, errs[id], events[id], w[1], w[0])
@@ -302,14 +313,14 @@ func TestCountsEqualTheSendersTally(t *testing.T) {
 		return nil
 	})
 	eventually(t, 15*time.Second, func() error {
-		good := query(t, s.address(), `sum by (outcome) (slowburn_flow_requests_total{flow="checkout"})`, "outcome")
+		good := instant(t, s.address(), `sum by (outcome) (slowburn_flow_requests_total{flow="checkout"})`, "outcome")
 		if int(good["good"]) != checkout.requests-checkout.errors || int(good["bad"]) != checkout.errors {
 			return fmt.Errorf("slowburn_flow_requests_total = %v, want %d bad of %d", good, checkout.errors, checkout.requests)
 		}
 		return nil
 	})
 	ratio := float64(checkout.errors) / float64(checkout.requests)
-	if got := query(t, s.address(), `slo:sli_error:ratio_rate5m{sloth_slo="checkout-availability"}`, "sloth_slo")["checkout-availability"]; got != ratio {
+	if got := instant(t, s.address(), `slo:sli_error:ratio_rate5m{sloth_slo="checkout-availability"}`, "sloth_slo")["checkout-availability"]; got != ratio {
 		t.Errorf("slo:sli_error:ratio_rate5m = %g, want %g", got, ratio)
 	}
 
@@ -367,8 +378,8 @@ flows:
         - {severity: ticket, burn_rate: 5, long: 20s, short: 10s}
 `
 
-// traffic sends n checkouts a call over OTLP/HTTP.
-func traffic(t *testing.T, s *server) func(n int, failed bool) {
+// shopper sends n checkouts a call over OTLP/HTTP.
+func shopper(t *testing.T, s *server) func(n int, failed bool) {
 	t.Helper()
 	e, err := otlptracehttp.New(t.Context(), otlptracehttp.WithEndpoint(s.otlp.HTTPAddr().String()), otlptracehttp.WithInsecure())
 	if err != nil {
@@ -390,7 +401,7 @@ func TestPageAndResolvedReachSlack(t *testing.T) {
 	srv := httptest.NewServer(inbox)
 	defer srv.Close()
 	s, _ := start(t, t.TempDir(), hasty, srv.URL+"/services/T0/B0/canary")
-	checkout := traffic(t, s)
+	checkout := shopper(t, s)
 
 	checkout(50, false)
 	wait := func(what string, failed bool) string {
@@ -450,7 +461,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 		t.Errorf("restarted: %+v\nwant: %+v", after, before)
 	}
 	eventually(t, 5*time.Second, func() error {
-		if got := query(t, s.address(), "slo_errors_total", "sloth_id")[id]; got != 100 {
+		if got := instant(t, s.address(), "slo_errors_total", "sloth_id")[id]; got != 100 {
 			return fmt.Errorf("slo_errors_total = %g, want 100", got)
 		}
 		return nil
@@ -497,7 +508,7 @@ func TestReload(t *testing.T) {
 
 	edit(shopYAML + "  login:\n    match: POST /api/login\n    slos: [99% succeed]\n")
 	eventually(t, 5*time.Second, func() error {
-		if got := query(t, s.address(), "slo_events_total", "sloth_id"); len(got) != 5 || got["shop-checkout-availability"] != 100 {
+		if got := instant(t, s.address(), "slo_events_total", "sloth_id"); len(got) != 5 || got["shop-checkout-availability"] != 100 {
 			return fmt.Errorf("counters after a good file: %v", got)
 		}
 		return nil
@@ -523,7 +534,7 @@ func TestWebhookURLIsNowhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := newServer(t.Context(), config{
-		slos: slos, dataDir: filepath.Join(dir, "data"), listen: "127.0.0.1:0", otlpGRPC: "127.0.0.1:0", otlpHTTP: "127.0.0.1:0",
+		slos: []string{slos}, dataDir: filepath.Join(dir, "data"), listen: "127.0.0.1:0", otlpGRPC: "127.0.0.1:0", otlpHTTP: "127.0.0.1:0",
 		slackURL: slack.NewSecret(srv.URL + "/services/" + canary), retention: store.DefaultRetention, flush: 200 * time.Millisecond,
 		maxBytes: 64 << 20, maxSpans: 1000, maxSeries: 100,
 	}, slog.New(slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
@@ -533,7 +544,7 @@ func TestWebhookURLIsNowhere(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.run(ctx) }()
-	checkout := traffic(t, s)
+	checkout := shopper(t, s)
 	eventually(t, 30*time.Second, func() error {
 		checkout(10, true)
 		if s.messages.webhook.FailingSince().IsZero() {
@@ -576,7 +587,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	}
 	send(t, exporters(t, first)["grpc"], "shop", 10)
 	eventually(t, 5*time.Second, func() error {
-		if got := query(t, first.address(), "slo_events_total", "sloth_id")["shop-checkout-availability"]; got != 10 {
+		if got := instant(t, first.address(), "slo_events_total", "sloth_id")["shop-checkout-availability"]; got != 10 {
 			return fmt.Errorf("the first server counts %g events, want 10", got)
 		}
 		return nil

@@ -120,5 +120,9 @@ func factsOf(l *ledger.Ledger, o slo.SLO, firedAt time.Time) (slack.Facts, bool)
 		return slo.BudgetLeft(max(ratio, 0), target)
 	}
 	f.BudgetLeft, f.BudgetBefore = left(period), left(before)
+	if state.Excluded {
+		x, _, _ := o.Flow.Excluded(l.Now())
+		f.Excluded, f.ExcludedUntil = x.Why, state.ExcludedUntil
+	}
 	return f, true
 }

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/spf13/cobra"
+
+	"github.com/slowburn-slo/slowburn/alerts/rulegen"
+	"github.com/slowburn-slo/slowburn/alerts/ruler"
+	"github.com/slowburn-slo/slowburn/internal/words"
+	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/query"
+)
+
+type generateConfig struct {
+	slos      []string
+	to        string
+	out       string
+	split     bool
+	alerts    bool
+	diff      bool
+	catchUp   bool
+	scrape    time.Duration
+	namespace string
+	labels    map[string]string
+	push      string
+	headers   []string
+	tokenFile string
+}
+
+func newGenerate() *cobra.Command {
+	var c generateConfig
+	cmd := &cobra.Command{
+		Use:   "generate --slos PATH",
+		Short: "Write rules for your own Prometheus, Mimir or Prometheus Operator",
+		Long: `Write the recording and alerting rules of the flows in PATH, for a Prometheus
+that evaluates them itself. The same input gives the same bytes.
+
+Objectives with promql:, and those of Sloth, OpenSLO and Pyrra files, are
+computed from your own metrics. All others are computed from the counters
+slo_events_total and slo_errors_total, which "slowburn serve --remote-write"
+sends; the rules sum over as many collectors as there are. With --alerts only
+the alerts are written, for a single slowburn that sends all its series.
+
+Names of series and labels are Sloth's, so that its dashboards keep working.
+What PromQL cannot carry, such as a calendar month, is said on standard error.`,
+		Example: `  slowburn generate --slos slos.yaml --out rules/
+  slowburn generate --slos slos.yaml --out rules/ --diff
+  slowburn generate --slos slos.yaml --to operator --label release=prometheus | kubectl apply -f -
+  slowburn generate --slos slos.yaml --push http://mimir:8080/prometheus --header X-Scope-OrgID=team`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return generate(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&c.slos, "slos", nil, "file or directory of flows and objectives; may be given several times (required)")
+	f.StringVar(&c.to, "to", "prometheus", "prometheus, operator or mimir")
+	f.StringVar(&c.out, "out", "", "directory to write to; made where missing (default standard output)")
+	f.BoolVar(&c.split, "per-service", false, "one file per service instead of one")
+	f.BoolVar(&c.alerts, "alerts", false, "only the alerts, over series that one slowburn sends")
+	f.BoolVar(&c.diff, "diff", false, "write nothing, show what would change in --out, and fail if anything would")
+	f.BoolVar(&c.catchUp, "catch-up", false, "count first values of counters and gaps up to a day; twice the cost")
+	f.DurationVar(&c.scrape, "scrape-interval", query.DefaultScrape, "how often the metrics of promql objectives are scraped")
+	f.StringVar(&c.namespace, "namespace", "", "Kubernetes namespace of PrometheusRule objects")
+	f.StringToStringVar(&c.labels, "label", nil, "label of PrometheusRule objects, as release=prometheus; may be given several times")
+	f.StringVar(&c.push, "push", "", "send the rules to the ruler of Mimir or Cortex at this prefix, e.g. http://mimir:8080/prometheus")
+	f.StringArrayVar(&c.headers, "header", nil, "header for --push, as X-Scope-OrgID=team; may be given several times")
+	f.StringVar(&c.tokenFile, "bearer-token-file", "", "file with a bearer token for --push")
+	return cmd
+}
+
+// generate writes, shows or sends the rules of c.
+func generate(ctx context.Context, c generateConfig, stdout, stderr io.Writer) error {
+	if len(c.slos) == 0 {
+		return errors.New("--slos is missing; want the file or directory of your flows")
+	}
+	if c.diff && c.out == "" {
+		return errors.New("--diff is there without --out; want the directory to compare with")
+	}
+	if c.scrape < time.Second || c.scrape > query.Step {
+		return fmt.Errorf("--scrape-interval: %s is not from 1s to 1m; want the scrape_interval of the metrics", c.scrape)
+	}
+	config, err := loadConfig(c.slos...)
+	if err != nil {
+		return err
+	}
+	for _, w := range config.Warnings {
+		fmt.Fprintln(stderr, "warning:", w)
+	}
+	files, err := ruleFiles(config.Flows, c, stderr)
+	if err != nil {
+		return err
+	}
+	if c.push != "" {
+		return push(ctx, files, c, stderr)
+	}
+	texts := make(map[string][]byte, len(files))
+	names := make([]string, 0, len(files))
+	for _, f := range files {
+		text, err := f.Marshal(rulegen.MarshalOptions{Format: rulegen.Format(c.to), Namespace: c.namespace, Labels: c.labels})
+		if err != nil {
+			return fmt.Errorf("--to: %w", err)
+		}
+		names, texts[f.Name] = append(names, f.Name), text
+	}
+	if c.out == "" {
+		for i, name := range names {
+			if i > 0 {
+				fmt.Fprintln(stdout, "---")
+			}
+			if _, err := stdout.Write(texts[name]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return writeRules(c, names, texts, stdout, stderr)
+}
+
+// ruleFiles returns the files of rules, and says what they cannot carry.
+func ruleFiles(flows []slo.Flow, c generateConfig, stderr io.Writer) ([]rulegen.File, error) {
+	sets := [][]slo.Flow{flows}
+	if c.split {
+		sets = rulegen.Split(flows)
+	}
+	var files []rulegen.File
+	taken := map[string]bool{}
+	for _, set := range sets {
+		name := "slowburn"
+		if c.split {
+			name += "-" + rulegen.Slug(set[0].Service)
+		}
+		for base, n := name, 2; taken[name]; n++ {
+			name = fmt.Sprintf("%s-%d", base, n)
+		}
+		taken[name] = true
+		f := rulegen.File{Name: name + ".yaml"}
+		var err error
+		if c.alerts {
+			f.Groups, err = rulegen.Groups(set, rulegen.Options{Interval: 30 * time.Second})
+		} else {
+			groups, notes, e := rulegen.Record(set, rulegen.RecordOptions{Scrape: c.scrape, CatchUp: c.catchUp, Version: version})
+			for _, n := range notes {
+				fmt.Fprintln(stderr, "note:", n)
+			}
+			f.Groups, err = groups, e
+		}
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// writeRules writes the files below c.out, or shows how they differ. A name
+// cannot lead out of the directory, not even through a link.
+func writeRules(c generateConfig, names []string, texts map[string][]byte, stdout, stderr io.Writer) error {
+	if !c.diff {
+		if err := os.MkdirAll(c.out, 0o755); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+	}
+	root, err := os.OpenRoot(c.out)
+	if err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	defer root.Close() // nothing is buffered
+	changed := 0
+	for _, name := range names {
+		path := filepath.Join(c.out, name)
+		old, err := root.ReadFile(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			old = nil
+		case err != nil:
+			return fmt.Errorf("--out: %w", err)
+		case bytes.Equal(old, texts[name]):
+			fmt.Fprintf(stderr, "%s: unchanged\n", path)
+			continue
+		}
+		changed++
+		if c.diff {
+			if _, err := stdout.Write(diff.Diff(path, old, path+" (new)", texts[name])); err != nil {
+				return err
+			}
+			continue
+		}
+		// A Prometheus that reloads meanwhile reads the old file or the new
+		// one.
+		if err := root.WriteFile(name+".tmp", texts[name], 0o644); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+		if err := root.Rename(name+".tmp", name); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+		fmt.Fprintf(stderr, "%s: written\n", path)
+	}
+	if c.diff && changed > 0 {
+		return fmt.Errorf("--out: the rules there are out of date (%s); want them written again, without --diff", words.Units(uint64(changed), "files"))
+	}
+	return nil
+}
+
+// push makes the ruler hold the files' rules, each file in its namespace.
+func push(ctx context.Context, files []rulegen.File, c generateConfig, stderr io.Writer) error {
+	prefix, err := url.Parse(c.push)
+	if err != nil || prefix.Scheme != "http" && prefix.Scheme != "https" || prefix.Host == "" {
+		return fmt.Errorf("--push: %q is not an address; want the ruler's prefix, e.g. http://mimir:8080/prometheus", c.push)
+	}
+	client := &ruler.Client{URL: prefix, Header: http.Header{}}
+	for _, h := range c.headers {
+		name, value, ok := strings.Cut(h, "=")
+		if !ok || name == "" {
+			return fmt.Errorf("--header: %q has no value; want one such as X-Scope-OrgID=team", h)
+		}
+		client.Header.Add(name, value)
+	}
+	if c.tokenFile != "" {
+		token, err := os.ReadFile(c.tokenFile)
+		if err != nil {
+			return fmt.Errorf("--bearer-token-file: %w", err)
+		}
+		client.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	}
+	for _, f := range files {
+		done, err := client.Sync(ctx, f.Namespace(), f.Groups)
+		for _, d := range done {
+			fmt.Fprintf(stderr, "namespace %s: group %s %s\n", f.Namespace(), d.Group, d.Verb)
+		}
+		if err != nil {
+			return fmt.Errorf("--push: namespace %s: %w", f.Namespace(), err)
+		}
+		if len(done) == 0 {
+			fmt.Fprintf(stderr, "namespace %s: unchanged\n", f.Namespace())
+		}
+	}
+	return nil
+}
