@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/rulefmt"
 	"github.com/prometheus/prometheus/promql"
@@ -99,7 +100,7 @@ func (w *world) run(length time.Duration, put func(at time.Time, write func(v fl
 			if math.IsNaN(v) {
 				return
 			}
-			l := labels.FromStrings(append(pairs, labels.MetricName, name)...)
+			l := labels.FromStrings(append(pairs, model.MetricNameLabel, name)...)
 			if _, err := app.Append(0, l, w.now.UnixMilli(), v); err != nil {
 				w.t.Fatal(err)
 			}
