@@ -255,7 +255,7 @@ func (w *writer) window(p *profile, name string, length time.Duration) []rulefmt
 	var bad, total string
 	switch {
 	case p.counted:
-		bad, total = difference(series.ErrorsHeld, p, length), difference(series.EventsHeld, p, length)
+		bad, total = difference(series.ErrorsHeld, series.Errors, p, length), difference(series.EventsHeld, series.Events, p, length)
 	case length > fastWindow:
 		bad = fmt.Sprintf("sum_over_time(%s%s[%s])", series.ErrorsPer5m, p.selector(), slo.Duration(length))
 		total = fmt.Sprintf("sum_over_time(%s%s[%s])", series.EventsPer5m, p.selector(), slo.Duration(length))
@@ -285,10 +285,14 @@ var identity = strings.Join([]string{series.ID, series.SLOServ, series.SLOName, 
 
 // difference writes what counters gained over a window, summed over the
 // collectors: the counter now less the counter then, or less nothing where the
-// collector is younger.
-func difference(held string, p *profile, window time.Duration) string {
-	x := held + p.selector()
-	return fmt.Sprintf("sum by (%s) (%s - (%s offset %s or 0 * %s))", identity, x, x, slo.Duration(window), x)
+// collector is younger. What was held then is looked up where the counter
+// itself is not there, because its collector had gone; further back than the
+// lookback, because no rule was evaluated while Prometheus was away.
+func difference(held, counter string, p *profile, window time.Duration) string {
+	x, ignoring := held+p.selector(), p.ignoring()
+	then := fmt.Sprintf("%s%s offset %s or%s last_over_time(%s[%s] offset %s) or%s 0 * %s",
+		counter, p.selector(), slo.Duration(window), ignoring, x, slo.Duration(hold), slo.Duration(window), ignoring, x)
+	return fmt.Sprintf("sum by (%s) (%s -%s (%s))", identity, x, ignoring, then)
 }
 
 // held writes slowburn's counters so that each stays when its collector goes:

@@ -29,7 +29,8 @@ type world struct {
 	engine *promql.Engine
 	groups []*rules.Group
 	now    time.Time
-	fired  map[string]time.Time // sloth_id and severity → first time seen firing
+	away   func(at time.Time) bool // whether rules are not evaluated; nil: never
+	fired  map[string]time.Time    // sloth_id and severity → first time seen firing
 }
 
 // began is a Monday; a round time lets every interval fall on it.
@@ -109,7 +110,7 @@ func (w *world) run(length time.Duration, put func(at time.Time, write func(v fl
 			w.t.Fatal(err)
 		}
 		for _, g := range w.groups {
-			if w.now.Sub(began)%g.Interval() == 0 {
+			if w.now.Sub(began)%g.Interval() == 0 && (w.away == nil || !w.away(w.now)) {
 				g.Eval(w.t.Context(), w.now.Add(7*time.Second))
 			}
 		}
@@ -384,6 +385,45 @@ func TestCollectorsAreSummed(t *testing.T) {
 		got, _ := w.value(series.ErrorRatio(window))
 		if want := o.ratio(at, window); math.Abs(got-want) > 1e-9 {
 			t.Errorf("%s = %.12g, want %.12g", series.ErrorRatio(window), got, want)
+		}
+	}
+}
+
+// TestPrometheusAway has Prometheus away for ten minutes, while the collector
+// keeps what it counts and sends it afterwards: neither then nor when the edge
+// of a window passes over that time is anything counted twice.
+func TestPrometheusAway(t *testing.T) {
+	flows := []slo.Flow{{Name: "checkout", Service: "shop", Objectives: []slo.Objective{dayObjective(slo.Succeed, slo.Query{})}}}
+	groups, _, err := Record(flows, RecordOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, groups)
+	o := &oracle{perScrape: func(at time.Time) (int, int) {
+		if at.Before(began.Add(20 * time.Minute)) {
+			return 90, 10 // an old incident, which must not come back
+		}
+		return 100, 0
+	}}
+	w.away = func(at time.Time) bool {
+		return !at.Before(began.Add(40*time.Minute)) && at.Before(began.Add(50*time.Minute))
+	}
+	for minutes := 0; minutes < 180; minutes++ {
+		w.run(time.Minute, func(at time.Time, write func(v float64, name string, pairs ...string)) {
+			o.step(at)
+			for name, v := range map[string]float64{series.Events: o.good + o.bad, series.Errors: o.bad} {
+				write(v, name, series.ID, "shop-checkout-availability", series.SLOServ, "shop", "collector", "a")
+			}
+		})
+		at := w.now.Add(-scrape).Truncate(time.Minute)
+		if minutes < 10 || w.away(at) {
+			continue
+		}
+		for _, window := range []time.Duration{5 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour} {
+			got, ok := w.value(series.ErrorRatio(window))
+			if want := o.ratio(at, window); !ok || math.Abs(got-want) > 1e-9 {
+				t.Errorf("after %d min %s = %g, %t, want %g", minutes, series.ErrorRatio(window), got, ok, want)
+			}
 		}
 	}
 }
