@@ -32,7 +32,7 @@ type remoteConfig struct {
 func (c *remoteConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.url, "remote-write", "", "also send all series to a Prometheus, Mimir, Thanos or VictoriaMetrics, e.g. http://prometheus:9090/api/v1/write")
 	f.StringVar(&c.series, "remote-write-series", "all", "all, or counters: only what rules that sum several collectors need")
-	f.BoolVar(&c.histograms, "remote-write-native-histograms", true, "send latencies; Prometheus before 3.0 takes them with --enable-feature=native-histograms")
+	f.BoolVar(&c.histograms, "remote-write-native-histograms", true, "send latencies; Prometheus before 3.9 takes them with --enable-feature=native-histograms")
 	f.StringVar(&c.collector, "collector-name", "", "label collector of all series sent, unlike that of any other collector (default: the host's name and an id kept in the data directory)")
 	f.StringVar(&c.tokenFile, "remote-write-bearer-token-file", "", "file with the bearer token to send with")
 	f.StringVar(&c.username, "remote-write-username", "", "user to send as, with --remote-write-password-file")

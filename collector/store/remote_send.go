@@ -15,19 +15,19 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/snappy"
+	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/prompb"
 	"github.com/prometheus/prometheus/storage"
 	"github.com/prometheus/prometheus/storage/remote"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 const (
-	// remoteFloats is how many samples one request holds at most: 100 KiB
-	// compressed. Prometheus sends 2,000; more makes fewer round trips of the
-	// single request under way.
-	remoteFloats = 5000
-
-	// remoteHistograms is the same for native histograms, of 80 buckets each.
-	remoteHistograms = 500
+	// remoteBatch is how many samples one request holds at most: 100 KiB
+	// compressed. Prometheus sends 2,000; more makes fewer round trips, of which one is
+	// under way at a time. Native histograms, of 80 buckets each, are a tenth of
+	// that.
+	remoteBatch = 5000
 
 	// remoteAnswer is how much of an answer is read.
 	remoteAnswer = 64 << 10
@@ -39,17 +39,15 @@ const (
 	remoteRefusals = time.Minute
 )
 
-// request returns how many of samples the next request holds: those of one
-// instant, and either histograms or not, so that an endpoint that knows none
-// takes the others.
-func request(samples []remoteSample) int {
-	first := &samples[0]
-	limit := remoteFloats
-	if first.isHistogram() {
-		limit = remoteHistograms
+// request returns how many of samples the next request holds: either histograms
+// or not.
+func (r *Remote) request(samples []remoteSample) int {
+	limit := r.batch
+	if samples[0].isHistogram() {
+		limit = max(1, limit/10)
 	}
 	n := 1
-	for n < len(samples) && n < limit && samples[n].t == first.t && samples[n].isHistogram() == first.isHistogram() {
+	for n < min(len(samples), limit) && samples[n].isHistogram() == samples[0].isHistogram() {
 		n++
 	}
 	return n
@@ -98,7 +96,7 @@ func (r *Remote) deliver(ctx context.Context, batch []remoteSample) error {
 			return r.deliver(ctx, batch[half:])
 		case batch[0].isHistogram() && strings.Contains(a.text, storage.ErrNativeHistogramsDisabled.Error()):
 			// Prometheus says so with a 500, which would be tried again forever.
-			r.logger.Warn("the endpoint takes no native histograms: they are left out until the next start; Prometheus before 3.0 wants --enable-feature=native-histograms")
+			r.logger.Warn("the endpoint takes no native histograms: they are left out until the next start; Prometheus before 3.9 wants --enable-feature=native-histograms")
 			r.noHistograms = true
 			r.metrics.failed(batch)
 			r.recovered()
@@ -229,44 +227,65 @@ func (r *Remote) refuse(batch []remoteSample, err error) {
 
 // encoder makes requests, in memory that it uses again.
 type encoder struct {
-	series     []prompb.TimeSeries
-	values     []prompb.Sample
-	histograms []prompb.Histogram
-	raw, body  []byte
+	raw, value, body []byte
 }
 
-// encode returns a compressed request, which is valid until the next call.
+// The fields of prometheus.WriteRequest and what is in it.
+const (
+	fieldTimeSeries = 1 // of WriteRequest
+	fieldLabels     = 1 // of TimeSeries
+	fieldSamples    = 2
+	fieldHistograms = 4
+	fieldName       = 1 // of Label
+	fieldValue      = 2
+	fieldSample     = 1 // of Sample
+	fieldTimestamp  = 2
+)
+
+// appendLabels appends the labels of a prometheus.TimeSeries.
+func appendLabels(dst []byte, l labels.Labels) []byte {
+	l.Range(func(l labels.Label) {
+		size := protowire.SizeTag(fieldName) + protowire.SizeBytes(len(l.Name)) + protowire.SizeTag(fieldValue) + protowire.SizeBytes(len(l.Value))
+		dst = protowire.AppendTag(dst, fieldLabels, protowire.BytesType)
+		dst = protowire.AppendVarint(dst, uint64(size))
+		dst = protowire.AppendTag(dst, fieldName, protowire.BytesType)
+		dst = protowire.AppendString(dst, l.Name)
+		dst = protowire.AppendTag(dst, fieldValue, protowire.BytesType)
+		dst = protowire.AppendString(dst, l.Value)
+	})
+	return dst
+}
+
+// encode returns a compressed prometheus.WriteRequest, which is valid until the
+// next call.
 func (e *encoder) encode(batch []remoteSample) ([]byte, error) {
-	clear(e.series)
-	e.series, e.values, e.histograms = e.series[:0], e.values[:0], e.histograms[:0]
+	e.raw = e.raw[:0]
 	for i := range batch {
-		switch s := &batch[i]; {
+		s := &batch[i]
+		field, err := protowire.Number(fieldHistograms), error(nil)
+		switch {
 		case s.histogram != nil:
-			e.histograms = append(e.histograms, prompb.FromIntHistogram(s.t, s.histogram))
+			h := prompb.FromIntHistogram(s.t, s.histogram)
+			e.value, err = h.Marshal()
 		case s.float != nil:
-			e.histograms = append(e.histograms, prompb.FromFloatHistogram(s.t, s.float))
+			h := prompb.FromFloatHistogram(s.t, s.float)
+			e.value, err = h.Marshal()
 		default:
-			e.values = append(e.values, prompb.Sample{Value: s.value, Timestamp: s.t})
+			field = fieldSamples
+			e.value = protowire.AppendTag(e.value[:0], fieldSample, protowire.Fixed64Type)
+			e.value = protowire.AppendFixed64(e.value, math.Float64bits(s.value))
+			e.value = protowire.AppendTag(e.value, fieldTimestamp, protowire.VarintType)
+			e.value = protowire.AppendVarint(e.value, uint64(s.t))
 		}
-	}
-	values, histograms := e.values, e.histograms
-	for i := range batch {
-		ts := prompb.TimeSeries{Labels: batch[i].series.labels}
-		if batch[i].isHistogram() {
-			ts.Histograms, histograms = histograms[:1], histograms[1:]
-		} else {
-			ts.Samples, values = values[:1], values[1:]
+		if err != nil {
+			return nil, err
 		}
-		e.series = append(e.series, ts)
+		e.raw = protowire.AppendTag(e.raw, fieldTimeSeries, protowire.BytesType)
+		e.raw = protowire.AppendVarint(e.raw, uint64(len(s.series.labels)+protowire.SizeTag(field)+protowire.SizeBytes(len(e.value))))
+		e.raw = append(e.raw, s.series.labels...)
+		e.raw = protowire.AppendTag(e.raw, field, protowire.BytesType)
+		e.raw = protowire.AppendBytes(e.raw, e.value)
 	}
-	req := prompb.WriteRequest{Timeseries: e.series}
-	size := req.Size()
-	if size > cap(e.raw) {
-		e.raw = make([]byte, size+size/4)
-	}
-	if _, err := req.MarshalToSizedBuffer(e.raw[:size]); err != nil {
-		return nil, err
-	}
-	e.body = snappy.Encode(e.body[:cap(e.body)], e.raw[:size])
+	e.body = snappy.Encode(e.body[:cap(e.body)], e.raw)
 	return e.body, nil
 }

@@ -180,12 +180,11 @@ func (m *remoteMetrics) waiting(samples []remoteSample) {
 	m.histogramsWait.Set(float64(histograms))
 }
 
-// answered notes that a batch of t (ms) waits no more.
-func (m *remoteMetrics) answered(batch []remoteSample, t int64) {
+// answered notes that a batch waits no more.
+func (m *remoteMetrics) answered(batch []remoteSample) {
 	s, h := count(batch)
 	m.samplesWait.Sub(s)
 	m.histogramsWait.Sub(h)
-	m.newestSent.Set(float64(t) / 1000)
 }
 
 func (m *remoteMetrics) sent(batch []remoteSample, bytes int, took time.Duration) {

@@ -234,7 +234,8 @@ func remoteTo(t *testing.T, s *Store, dir, address string, set ...func(*RemoteOp
 	return r, l
 }
 
-// traffic appends n times all kinds of samples, 100 ms apart, that end at last.
+// traffic appends n times all kinds of samples, 100 ms apart, that end at last,
+// and between them those of rules.
 func traffic(t *testing.T, s *Store, last time.Time, n int) {
 	t.Helper()
 	float := labels.FromStrings(model.MetricNameLabel, "float_seconds")
@@ -249,6 +250,11 @@ func traffic(t *testing.T, s *Store, last time.Time, n int) {
 		}
 		_, err := app.Append(0, idle, at.UnixMilli(), v)
 		_, err2 := app.AppendHistogram(0, float, at.UnixMilli(), nil, latencies(uint64(i)).ToFloat(nil))
+		for rule := range 3 {
+			l := labels.FromStrings(model.MetricNameLabel, "ALERTS", "rule", fmt.Sprint(rule))
+			_, e := app.Append(0, l, at.UnixMilli()+int64(20*rule+i%3), 1)
+			err = errors.Join(err, e)
+		}
 		if err := errors.Join(err, err2, app.Commit()); err != nil {
 			t.Fatal(err)
 		}
@@ -354,7 +360,7 @@ func TestRemoteEndsUpWithEverySample(t *testing.T) {
 			r, log := remoteTo(t, s, dir, end.URL+"/api/v1/write?token=s3cret")
 			stop := running(r)
 			traffic(t, s, time.Now(), 20)
-			await(t, "all samples", func() bool { return len(end.samples()) >= 80 })
+			await(t, "all samples", func() bool { return len(end.samples()) >= 7*20 })
 			if err := stop(); err != nil {
 				t.Errorf("Run: %v", err)
 			}
@@ -396,6 +402,7 @@ func TestRemoteOverRestarts(t *testing.T) {
 		s := open(t, Options{Dir: filepath.Join(dir, "tsdb")})
 		r, _ := remoteTo(t, s, dir, end.URL)
 		left, away := 1+rng.IntN(12), round%2 == 0
+		r.batch = 1 + rng.IntN(8)
 		ctx, kill := context.WithCancel(t.Context())
 		end.mu.Lock()
 		end.answer = func(w http.ResponseWriter, _ *http.Request, _ int) bool {
@@ -552,8 +559,8 @@ func TestRemoteRefusals(t *testing.T) {
 					return n == 1
 				}
 			},
-			want:   nil, // all but the two floats of the first instant
-			failed: 2, log: "the endpoint refused samples",
+			want:   nil, // all but what came in the first request, of a tenth of a second
+			failed: 5, log: "the endpoint refused samples",
 		},
 		{
 			name: "native histograms disabled",
@@ -584,8 +591,12 @@ func TestRemoteRefusals(t *testing.T) {
 			if tc.want != nil {
 				want = slices.DeleteFunc(want, func(s string) bool { return !tc.want(s) })
 			} else {
-				first := fmt.Sprint(s.db.Head().MinTime())
-				want = slices.DeleteFunc(want, func(s string) bool { return strings.Contains(s, " "+first+" ") && !strings.Contains(s, "seconds") })
+				first := s.db.Head().MinTime()
+				want = slices.DeleteFunc(want, func(s string) bool {
+					var at int64
+					_, _ = fmt.Sscan(s[strings.Index(s, "} ")+2:], &at)
+					return at < first+100 && !strings.Contains(s, "seconds")
+				})
 			}
 			if err := running(r)(); err != nil {
 				t.Errorf("Run: %v", err)
@@ -612,7 +623,7 @@ func TestRemoteRefusals(t *testing.T) {
 type marksHistograms struct{ r *Remote }
 
 func (m marksHistograms) RoundTrip(req *http.Request) (*http.Response, error) {
-	if len(m.r.encoder.histograms) > 0 {
+	if m.r.samples[slices.IndexFunc(m.r.samples, func(s remoteSample) bool { return s.t > s.series.sent })].isHistogram() {
 		req = req.Clone(req.Context())
 		req.Header.Set("Test-Histograms", "true")
 	}
@@ -637,7 +648,7 @@ func TestRemoteTooLarge(t *testing.T) {
 	}
 	r, _ := remoteTo(t, s, dir, end.URL)
 	app := s.Appender(t.Context())
-	for i := range 2 * remoteFloats {
+	for i := range 2 * remoteBatch {
 		if _, err := app.Append(0, labels.FromStrings(model.MetricNameLabel, "wide", "i", fmt.Sprint(i)), 1e12, float64(i)); err != nil {
 			t.Fatal(err)
 		}
@@ -903,5 +914,25 @@ func BenchmarkRemote(b *testing.B) {
 			}
 			b.ReportMetric(float64(sent)/b.Elapsed().Seconds(), "samples/s")
 		})
+	}
+}
+
+// TestRemoteTellsWhatWasNeverSent goes on, and says what it lost, when the store has
+// dropped what the endpoint was away for.
+func TestRemoteTellsWhatWasNeverSent(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, Options{Dir: filepath.Join(dir, "tsdb")})
+	defer shut(t, s)
+	end := receive(t)
+	r, log := remoteTo(t, s, dir, end.URL)
+	traffic(t, s, time.Now(), 10)
+	first := s.oldest()
+	r.had, r.from = first-3000, first-2000 // as after an outage longer than the retention
+	if err := running(r)(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	same(t, end.samples(), held(t, s, "a"))
+	if n := strings.Count(log.String(), "series were never sent"); n != 1 {
+		t.Errorf("log says %d times that series were never sent, want once:\n%s", n, log)
 	}
 }
