@@ -51,7 +51,7 @@ func CatchUp(text string, scrape time.Duration) (string, error) {
 			return nil
 		}
 		at := call.PositionRange()
-		edits = append(edits, edit{int(at.Start), int(at.End), gained(v.String())})
+		edits = append(edits, edit{int(at.Start), int(at.End), gained(v.String(), scrape)})
 		return nil
 	})
 	if fault != nil {
@@ -71,9 +71,14 @@ func CatchUp(text string, scrape time.Duration) (string, error) {
 	return "(" + out.String() + ")", nil
 }
 
-// gained writes what a counter gained in the last minute: less than nothing is
-// a reset, after which it counts from zero.
-func gained(v string) string {
-	const minute = "1m"
-	return fmt.Sprintf("((%[1]s - (%[1]s offset %[2]s or last_over_time(%[1]s[1d] offset %[2]s) or 0 * %[1]s)) >= 0 or %[1]s)", v, minute)
+// gained writes what a counter gained in the last minute: what it is now less
+// what it was, unless it began anew in between; then what increase, which knows
+// of resets, says of the same samples; and without a value a minute ago, what
+// it is now less what it last was, or all of it.
+func gained(v string, scrape time.Duration) string {
+	window := Step + scrape
+	return fmt.Sprintf("(%[1]s - (%[1]s offset %[2]s) and resets(%[1]s[%[3]s]) == 0"+
+		" or increase(%[1]s[%[3]s]) * (%[4]g / %[5]g) and (%[1]s offset %[2]s)"+
+		" or (%[1]s - last_over_time(%[1]s[1d] offset %[2]s)) >= 0 or %[1]s)",
+		v, slo.Duration(Step), slo.Duration(window), Step.Seconds(), window.Seconds())
 }

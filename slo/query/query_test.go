@@ -72,7 +72,9 @@ func FuzzPerMinute(f *testing.F) {
 }
 
 func TestCatchUp(t *testing.T) {
-	gained := `((m{a="b"} - (m{a="b"} offset 1m or last_over_time(m{a="b"}[1d] offset 1m) or 0 * m{a="b"})) >= 0 or m{a="b"})`
+	gained := `(m{a="b"} - (m{a="b"} offset 1m) and resets(m{a="b"}[1m30s]) == 0` +
+		` or increase(m{a="b"}[1m30s]) * (60 / 90) and (m{a="b"} offset 1m)` +
+		` or (m{a="b"} - last_over_time(m{a="b"}[1d] offset 1m)) >= 0 or m{a="b"})`
 	for _, tc := range []struct{ name, in, want string }{
 		{"rate", `sum(rate(m{a="b"}[$window]))`, `(sum(` + gained + `))`},
 		{"increase", `sum by (x) (increase(m{a="b"}[$window]))`, `(sum by (x) (` + gained + `))`},
