@@ -12,10 +12,10 @@ GOFUMPT     := $(GO) run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK := $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
-.PHONY: help build test race e2e lint vuln fuzz golden bench demo check
+.PHONY: help build test race e2e lint vuln fuzz golden bench bench-rules demo check
 
 help: ## say what there is
-	@awk -F':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build bin/slowburn
 	$(GO) build -ldflags '$(LDFLAGS)' -o bin/slowburn ./cmd/slowburn
@@ -26,13 +26,13 @@ test: ## run the tests (some minutes the first time: the dependencies compile)
 race: ## run the tests under the race detector, long simulations left out (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m ./...
 
-e2e: ## run the long end-to-end tests: kill -9, and a page in real time
-	$(GO) test -tags e2e -run '^TestE2E' -timeout 30m -v ./cmd/slowburn
+e2e: ## run the long end-to-end tests: kill -9, a page in real time, generated tests
+	$(GO) test -tags e2e -run '^TestE2E' -timeout 30m -v ./cmd/slowburn ./alerts/rulegen
 
 lint: ## gofumpt, vet, staticcheck
 	@fmt="$$($(GOFUMPT) -l .)"; if [ -n "$$fmt" ]; then echo "not gofumpt-formatted:"; echo "$$fmt"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags e2e ./cmd/...
+	$(GO) vet -tags e2e ./cmd/... ./alerts/...
 	$(STATICCHECK) ./...
 
 vuln: ## known vulnerabilities, where their database can be reached
@@ -50,6 +50,9 @@ golden: ## rewrite the golden files
 
 bench: ## benchmarks; ratios are against a peer on the same input in the same run
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-rules: ## Sloth's and Pyrra's rules against ours: cost, exactness, alerts (some minutes)
+	cd bench && $(GO) run ./rules
 
 demo: build ## a synthetic shop, an outage and its Slack message, in under three minutes
 	@./bin/slowburn demo $(ARGS)

@@ -22,6 +22,7 @@ import (
 	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/query"
+	"github.com/slowburn-slo/slowburn/slo/source"
 )
 
 type generateConfig struct {
@@ -32,6 +33,7 @@ type generateConfig struct {
 	alerts    bool
 	diff      bool
 	catchUp   bool
+	tests     bool
 	scrape    time.Duration
 	namespace string
 	labels    map[string]string
@@ -55,9 +57,15 @@ sends; the rules sum over as many collectors as there are. With --alerts only
 the alerts are written, for a single slowburn that sends all its series.
 
 Names of series and labels are Sloth's, so that its dashboards keep working.
-What PromQL cannot carry, such as a calendar month, is said on standard error.`,
+What PromQL cannot carry, such as a calendar month, is said on standard error.
+
+With --tests the rules come with unit tests: a total outage pages when the
+formula says, a slow burn makes a ticket and no page, and idle time, resets and
+single errors are silent. They are in the directory tests below --out and run
+with "promtool test rules". SLOs that none can be written for are named.`,
 		Example: `  slowburn generate --slos slos.yaml --out rules/
   slowburn generate --slos slos.yaml --out rules/ --diff
+  slowburn generate --slos slos.yaml --out rules/ --tests && promtool test rules rules/tests/*.yaml
   slowburn generate --slos slos.yaml --to operator --label release=prometheus | kubectl apply -f -
   slowburn generate --slos slos.yaml --push http://mimir:8080/prometheus --header X-Scope-OrgID=team`,
 		Args: cobra.NoArgs,
@@ -72,6 +80,7 @@ What PromQL cannot carry, such as a calendar month, is said on standard error.`,
 	f.BoolVar(&c.split, "per-service", false, "one file per service instead of one")
 	f.BoolVar(&c.alerts, "alerts", false, "only the alerts, over series that one slowburn sends")
 	f.BoolVar(&c.diff, "diff", false, "write nothing, show what would change in --out, and fail if anything would")
+	f.BoolVar(&c.tests, "tests", false, "also write unit tests for promtool to --out, in the directory tests")
 	f.BoolVar(&c.catchUp, "catch-up", false, "count first values of counters and gaps up to a day; twice the cost")
 	f.DurationVar(&c.scrape, "scrape-interval", query.DefaultScrape, "how often the metrics of promql objectives are scraped")
 	f.StringVar(&c.namespace, "namespace", "", "Kubernetes namespace of PrometheusRule objects")
@@ -90,6 +99,9 @@ func generate(ctx context.Context, c generateConfig, stdout, stderr io.Writer) e
 	if c.diff && c.out == "" {
 		return errors.New("--diff is there without --out; want the directory to compare with")
 	}
+	if c.tests && (c.out == "" || c.to != string(rulegen.Prometheus) || c.alerts || c.push != "") {
+		return errors.New("--tests: there is nothing that promtool could test; want it with --to prometheus and --out, without --alerts and --push")
+	}
 	if c.scrape < time.Second || c.scrape > query.Step {
 		return fmt.Errorf("--scrape-interval: %s is not from 1s to 1m; want the scrape_interval of the metrics", c.scrape)
 	}
@@ -100,7 +112,7 @@ func generate(ctx context.Context, c generateConfig, stdout, stderr io.Writer) e
 	for _, w := range config.Warnings {
 		fmt.Fprintln(stderr, "warning:", w)
 	}
-	files, err := ruleFiles(config.Flows, c, stderr)
+	files, tests, err := ruleFiles(config.Flows, c, stderr)
 	if err != nil {
 		return err
 	}
@@ -116,6 +128,9 @@ func generate(ctx context.Context, c generateConfig, stdout, stderr io.Writer) e
 		}
 		names, texts[f.Name] = append(names, f.Name), text
 	}
+	for _, t := range tests {
+		names, texts[t.Name] = append(names, t.Name), t.Text
+	}
 	if c.out == "" {
 		for i, name := range names {
 			if i > 0 {
@@ -130,13 +145,13 @@ func generate(ctx context.Context, c generateConfig, stdout, stderr io.Writer) e
 	return writeRules(c, names, texts, stdout, stderr)
 }
 
-// ruleFiles returns the files of rules, and says what they cannot carry.
-func ruleFiles(flows []slo.Flow, c generateConfig, stderr io.Writer) ([]rulegen.File, error) {
+// ruleFiles returns the files of rules and, where wanted, of their tests, and
+// says what they cannot carry.
+func ruleFiles(flows []slo.Flow, c generateConfig, stderr io.Writer) (files []rulegen.File, tests []rulegen.TestFile, err error) {
 	sets := [][]slo.Flow{flows}
 	if c.split {
 		sets = rulegen.Split(flows)
 	}
-	var files []rulegen.File
 	taken := map[string]bool{}
 	for _, set := range sets {
 		name := "slowburn"
@@ -148,22 +163,29 @@ func ruleFiles(flows []slo.Flow, c generateConfig, stderr io.Writer) ([]rulegen.
 		}
 		taken[name] = true
 		f := rulegen.File{Name: name + ".yaml"}
-		var err error
+		o := rulegen.RecordOptions{Scrape: c.scrape, CatchUp: c.catchUp, Version: version}
+		var notes source.Faults
 		if c.alerts {
 			f.Groups, err = rulegen.Groups(set, rulegen.Options{Interval: 30 * time.Second})
 		} else {
-			groups, notes, e := rulegen.Record(set, rulegen.RecordOptions{Scrape: c.scrape, CatchUp: c.catchUp, Version: version})
-			for _, n := range notes {
-				fmt.Fprintln(stderr, "note:", n)
-			}
-			f.Groups, err = groups, e
+			f.Groups, notes, err = rulegen.Record(set, o)
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		files = append(files, f)
+		if c.tests {
+			t, untested, err := rulegen.Tests(f, set, o)
+			if err != nil {
+				return nil, nil, err
+			}
+			tests, notes = append(tests, t...), append(notes, untested...)
+		}
+		for _, n := range notes {
+			fmt.Fprintln(stderr, "note:", n)
+		}
 	}
-	return files, nil
+	return files, tests, nil
 }
 
 // writeRules writes the files below c.out, or shows how they differ. A name
@@ -179,6 +201,11 @@ func writeRules(c generateConfig, names []string, texts map[string][]byte, stdou
 		return fmt.Errorf("--out: %w", err)
 	}
 	defer root.Close() // nothing is buffered
+	if c.tests && !c.diff {
+		if err := root.MkdirAll(rulegen.TestsDir, 0o755); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+	}
 	changed := 0
 	for _, name := range names {
 		path := filepath.Join(c.out, name)
