@@ -85,7 +85,9 @@ type Pipeline struct {
 	mu   sync.RWMutex
 	plan *plan
 
-	pending *tallies // events of Count that no flush has taken yet
+	pending  *tallies // events of Count that no flush has taken yet
+	arrivals *arrivals
+	samples  *samples
 
 	// flushing guards what a flush works with.
 	flushing sync.Mutex
@@ -124,13 +126,16 @@ func New(o Options) (*Pipeline, error) {
 		return nil, err
 	}
 	now := time.Now()
-	p := &Pipeline{opts: o, logger: o.Logger, aggr: a, pending: &tallies{}}
+	p := &Pipeline{opts: o, logger: o.Logger, aggr: a, pending: &tallies{}, arrivals: newArrivals(), samples: &samples{}}
 	p.flushed.Store(&flushState{at: now})
 	if p.telemetry, err = newTelemetry(o.Meter, p); err != nil {
 		return nil, err
 	}
 	if p.journal, p.ledger, err = openJournal(o.Dir, now, o.Logger); err != nil {
 		return nil, err
+	}
+	if err := p.arrivals.load(p.journal, now); err != nil {
+		return nil, errors.Join(err, p.journal.close())
 	}
 	until := p.ledger.Now() // of the process before
 	p.last = until.UnixMilli()
@@ -151,6 +156,8 @@ func New(o Options) (*Pipeline, error) {
 
 // plan is what the flows in force compile to.
 type plan struct {
+	program *match.Program
+	ids     []string  // service/name of each flow
 	workers sync.Pool // of *worker
 }
 
@@ -159,13 +166,18 @@ func (p *Pipeline) newPlan(flows []slo.Flow) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	pl := &plan{}
+	pl := &plan{program: program}
+	for i := range flows {
+		pl.ids = append(pl.ids, flows[i].Service+"/"+flows[i].Name)
+	}
 	pl.workers.New = func() any {
 		w := &worker{
-			matcher: program.Matcher(),
-			decoder: span.New(program.Keys(), span.Limits{MaxSpans: p.opts.MaxSpans}),
+			matcher:  program.Matcher(),
+			decoder:  span.New(program.Keys(), span.Limits{MaxSpans: p.opts.MaxSpans}),
+			arrivals: p.arrivals,
 		}
 		w.visit = w.observe
+		w.decoder.EachResource(w.enter)
 		return w
 	}
 	return pl, nil
@@ -208,6 +220,8 @@ func (p *Pipeline) replace(flows []slo.Flow, next *plan, now time.Time) {
 func (p *Pipeline) install(flows []slo.Flow, next *plan) {
 	p.aggr.Apply(flows)
 	p.pending.apply(flows)
+	p.samples.apply(flows)
+	p.arrivals.apply(next)
 	for _, id := range p.ledger.Define(defsOf(flows)) {
 		p.logger.Warn("an SLO is counted in another unit than before: its history begins anew", "slo", id)
 	}
@@ -324,6 +338,9 @@ type worker struct {
 	decoder *span.Decoder
 	visit   func(*span.Span)
 
+	arrivals *arrivals
+	notes    notes
+
 	now      uint64 // ns since 1970; when the request arrived
 	flows    []int32
 	kept     []byte // by values that are not in the request as such
@@ -347,6 +364,9 @@ var why = [reasons]string{
 
 func (w *worker) observe(sp *span.Span) {
 	w.flows = w.matcher.Match(sp, w.flows[:0])
+	if w.notes.next--; w.notes.next == 0 {
+		w.look(sp)
+	}
 	if len(w.flows) == 0 {
 		return
 	}
@@ -361,6 +381,10 @@ func (w *worker) observe(sp *span.Span) {
 		w.rejected[inFuture]++
 		return
 	}
+	var trace *[16]byte
+	if len(sp.TraceID) == 16 {
+		trace = (*[16]byte)(sp.TraceID)
+	}
 	for _, f := range w.flows {
 		var by []byte
 		by, w.kept = w.matcher.By(f, sp, w.kept)
@@ -368,6 +392,7 @@ func (w *worker) observe(sp *span.Span) {
 			Flow:    f,
 			Latency: sp.End - sp.Start,
 			Bad:     w.matcher.Bad(f, sp),
+			Trace:   trace,
 			By:      by,
 		})
 	}
@@ -390,12 +415,16 @@ func (p *Pipeline) traces(body []byte, now time.Time) (otlp.Rejected, error) {
 func (p *Pipeline) count(w *worker, body []byte, now time.Time) (otlp.Rejected, error) {
 	w.now = uint64(now.UnixNano())
 	w.events, w.kept, w.rejected = w.events[:0], w.kept[:0], [reasons]int64{}
+	w.notes.begin()
 	stats, err := w.decoder.Decode(body, w.visit)
 	if err != nil {
 		return otlp.Rejected{}, err
 	}
 	p.aggr.Commit(w.events)
-	clear(w.events) // a worker at rest must not keep the request's bytes
+	p.arrivals.commit(&w.notes, p.plan, stats, now.UnixNano(), &w.rejected)
+	// A worker at rest must not keep the request's bytes.
+	clear(w.events)
+	w.notes.begin()
 	p.telemetry.count(stats, len(w.events), &w.rejected)
 	return rejection(&w.rejected), nil
 }
@@ -486,10 +515,16 @@ func (p *Pipeline) flushLocked(now time.Time) (err error) {
 	p.entries = p.entries[:0]
 	p.aggr.Flush(func(d aggr.FlowDelta) {
 		p.entries = appendEntries(p.entries, d)
+		p.samples.add(d.Flow, &d.Samples, now)
+		p.recorder.sample(t, d)
 		if all && d.Flow.Counted() {
 			errs = append(errs, p.recorder.flow(app, t, d))
 		}
 	})
+	if all {
+		errs = append(errs, p.recorder.exemplars(app), p.recorder.deploys(app, t, p.arrivals))
+	}
+	errs = append(errs, p.arrivals.save(p.opts.Dir))
 	p.entries = p.pending.take(p.entries)
 	at := time.UnixMilli(t)
 	errs = append(errs, p.journal.record(at, p.entries))

@@ -1,10 +1,14 @@
 package collector
 
 import (
+	"cmp"
+	"encoding/hex"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/storage"
@@ -43,8 +47,11 @@ func (s *one) end(app storage.Appender, t int64) error {
 // recorder writes the series of all flows and SLOs, under the names of package
 // series. It belongs to one goroutine.
 type recorder struct {
-	flows []flowSeries
-	slos  []sloSeries
+	flows    []flowSeries
+	slos     []sloSeries
+	versions map[[2]string]*versionSeries // by service and version
+
+	turn int // index of the flow that got exemplars last
 }
 
 type flowSeries struct {
@@ -52,6 +59,19 @@ type flowSeries struct {
 	split            bool
 	good, bad, times one
 	values           map[string]*valueSeries
+
+	slowest, failed pick // for exemplars
+}
+
+// pick is a request that becomes an exemplar.
+type pick struct {
+	aggr.Sample
+	at int64 // ms
+}
+
+type versionSeries struct {
+	one
+	gone bool
 }
 
 type valueSeries struct{ good, bad, times one }
@@ -67,7 +87,7 @@ type sloSeries struct {
 }
 
 func newRecorder(flows []slo.Flow, version string) *recorder {
-	r := &recorder{}
+	r := &recorder{versions: map[[2]string]*versionSeries{}}
 	for i := range flows {
 		f := &flows[i]
 		base := labels.FromStrings(series.Service, f.Service, series.FlowName, f.Name)
@@ -92,6 +112,97 @@ func newRecorder(flows []slo.Flow, version string) *recorder {
 		r.slos = append(r.slos, rec)
 	}
 	return r
+}
+
+// sample keeps, for exemplars, the slowest and the newest failed request of a
+// flow since its last ones were written.
+func (r *recorder) sample(t int64, d aggr.FlowDelta) {
+	fs := &r.flows[d.Index]
+	if s := d.Samples.Slowest; s.Known() && (!fs.slowest.Known() || s.Latency > fs.slowest.Latency) {
+		fs.slowest = pick{s, t}
+	}
+	if s := d.Samples.Bad; s.Known() {
+		fs.failed = pick{s, t}
+	}
+}
+
+// maxExemplars is how many flows get exemplars at a time, two each: the store
+// keeps 10,000, and with one time every ten seconds these are the last hour's.
+// Where more flows have some, they take turns.
+const maxExemplars = 14
+
+// exemplars writes the requests that sample kept to the histograms of their flows,
+// which have a sample of now.
+func (r *recorder) exemplars(app storage.Appender) error {
+	var errs []error
+	for i, left := 0, maxExemplars; i < len(r.flows) && left > 0; i++ {
+		r.turn = (r.turn + 1) % len(r.flows)
+		fs := &r.flows[r.turn]
+		if !fs.slowest.Known() {
+			continue
+		}
+		left--
+		// Exemplars of a series go forward in time, and in value where the time
+		// is the same.
+		picks := []pick{fs.slowest}
+		if fs.failed.Known() && fs.failed.Trace != fs.slowest.Trace {
+			picks = append(picks, fs.failed)
+		}
+		slices.SortFunc(picks, func(a, b pick) int {
+			return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.Latency, b.Latency))
+		})
+		for _, p := range picks {
+			errs = append(errs, fs.exemplar(app, p))
+		}
+		fs.slowest, fs.failed = pick{}, pick{}
+	}
+	return errors.Join(errs...)
+}
+
+func (fs *flowSeries) exemplar(app storage.Appender, p pick) error {
+	times := &fs.times
+	if fs.split {
+		v := fs.values[p.Value]
+		if v == nil {
+			return nil
+		}
+		times = &v.times
+	}
+	_, err := app.AppendExemplar(times.ref, times.labels, exemplar.Exemplar{
+		Labels: labels.FromStrings(series.TraceID, hex.EncodeToString(p.Trace[:])),
+		Value:  time.Duration(p.Latency).Seconds(),
+		Ts:     p.at, HasTs: true,
+	})
+	if errors.Is(err, storage.ErrOutOfOrderExemplar) {
+		return nil // of a flow before Apply: one more dot on a chart is not worth a failure
+	}
+	return err
+}
+
+// deploys writes when the versions of services were first seen.
+func (r *recorder) deploys(app storage.Appender, t int64, a *arrivals) error {
+	var errs []error
+	for _, v := range r.versions {
+		v.gone = true
+	}
+	a.deploys(func(service string, v Version) {
+		key := [2]string{service, v.Value}
+		s := r.versions[key]
+		if s == nil {
+			s = &versionSeries{one: one{labels: series.Of(labels.EmptyLabels(), series.VersionFirstSeen,
+				series.Service, service, series.ServiceVersion, v.Value)}}
+			r.versions[key] = s
+		}
+		s.gone = false
+		errs = append(errs, s.write(app, t, float64(v.First.UnixMilli())/1000))
+	})
+	for key, v := range r.versions {
+		if v.gone {
+			errs = append(errs, v.end(app, t))
+			delete(r.versions, key)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func newValueSeries(base labels.Labels) *valueSeries {

@@ -10,6 +10,7 @@ import (
 	"time"
 	_ "time/tzdata" // the same clocks on every machine
 
+	"github.com/prometheus/prometheus/model/exemplar"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/value"
@@ -59,6 +60,10 @@ func (a boardAppender) Append(_ storage.SeriesRef, l labels.Labels, _ int64, v f
 }
 
 func (a boardAppender) AppendHistogram(storage.SeriesRef, labels.Labels, int64, *histogram.Histogram, *histogram.FloatHistogram) (storage.SeriesRef, error) {
+	return 0, nil
+}
+
+func (a boardAppender) AppendExemplar(storage.SeriesRef, labels.Labels, exemplar.Exemplar) (storage.SeriesRef, error) {
 	return 0, nil
 }
 func (a boardAppender) Commit() error   { return nil }

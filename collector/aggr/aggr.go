@@ -44,6 +44,10 @@ type Event struct {
 	Latency uint64 // nanoseconds
 	Bad     bool   // the request failed
 
+	// Trace is the id of the request's trace, nil or zero when it is not known.
+	// It is not kept, except in a Sample.
+	Trace *[16]byte
+
 	// By is the value of the flow's by attribute, nil when the request has
 	// none, which counts as the value "". It is not kept, may be of any
 	// length, and need not be UTF-8.
@@ -86,6 +90,25 @@ type ValueCounts struct {
 	Counts
 }
 
+// Sample is a request whose trace is worth a look.
+type Sample struct {
+	Trace   [16]byte // zero: there is no such request
+	Latency uint64   // nanoseconds
+	Bad     bool
+	Value   string // as in ValueCounts; empty when the flow is not split
+}
+
+// Known reports whether there is such a request.
+func (s *Sample) Known() bool { return s.Trace != [16]byte{} }
+
+// Samples are requests of a flow since the last flush. They may be one and the
+// same.
+type Samples struct {
+	Slowest Sample
+	Bad     Sample // a failed one
+	Good    Sample // any other
+}
+
 // FlowDelta is what Flush tells of a flow. It is valid until visit returns.
 type FlowDelta struct {
 	Index int // of the flow among those applied
@@ -96,6 +119,8 @@ type FlowDelta struct {
 	// were first seen, slo.Overflow last if it was needed. Their sum is the
 	// flow's count, always.
 	Values []ValueCounts
+
+	Samples Samples
 }
 
 // Aggregator counts events. Its methods may be called from several goroutines;
@@ -122,8 +147,9 @@ type flow struct {
 	*slo.Flow
 	limits []uint64 // nanoseconds, for each objective; 0 when it is slo.Succeed
 
-	total *series
-	rest  *series // total when the flow is not split, else what overflows
+	total   *series
+	samples Samples // since the last flush
+	rest    *series // total when the flow is not split, else what overflows
 
 	room  *room
 	kept  []*series          // by value, in the order they were first seen
@@ -307,8 +333,9 @@ func (a *Aggregator) Flush(visit func(FlowDelta)) {
 		s.mu.Unlock()
 	}
 	for i, f := range a.flows {
-		visit(FlowDelta{Index: i, Flow: f.Flow, Counts: f.total.counts(), Values: a.split(f)})
+		visit(FlowDelta{Index: i, Flow: f.Flow, Counts: f.total.counts(), Values: a.split(f), Samples: f.samples})
 		f.total.flushed()
+		f.samples = Samples{}
 		for _, v := range a.values {
 			v.series.flushed()
 		}
@@ -345,6 +372,7 @@ func (s *shard) drain() {
 		if c.to != c.flow.total {
 			c.flow.total.fold(c)
 		}
+		c.flow.samples.merge(c.samples, c.to.value)
 		c.reset()
 	}
 	s.dirty = s.dirty[:0]

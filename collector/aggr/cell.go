@@ -42,6 +42,12 @@ type cell struct {
 	zero   uint64
 	sum    nanos
 
+	// Which events are wanted as samples is told without a look at those kept,
+	// which lie elsewhere in memory.
+	slowest   uint64   // latency of samples.Slowest
+	good, bad bool     // there is one among the samples
+	samples   *Samples // without their values
+
 	// Between two drains 32 bits are enough for a bucket, except when nobody
 	// drains; wrapped names the buckets that went past them, once each time.
 	pages   [numPages]*[pageSize]uint32
@@ -50,7 +56,7 @@ type cell struct {
 }
 
 func newCell(f *flow, to *series) *cell {
-	return &cell{flow: f, to: to, missed: make([]uint64, len(f.limits))}
+	return &cell{flow: f, to: to, missed: make([]uint64, len(f.limits)), samples: &Samples{}}
 }
 
 // add counts an event.
@@ -72,6 +78,9 @@ func (c *cell) add(e *Event) {
 	}
 	hi, lo := bits.Mul64(e.Latency, n)
 	c.sum.add(nanos{hi, lo})
+	if e.Trace != nil && (e.Latency > c.slowest || e.Bad && !c.bad || !e.Bad && !c.good) {
+		c.sample(e)
+	}
 
 	if e.Latency <= zeroNanos {
 		c.zero += n
@@ -94,6 +103,7 @@ func (c *cell) add(e *Event) {
 // reset forgets the counts and keeps the memory.
 func (c *cell) reset() {
 	c.total, c.zero, c.sum = Tally{}, 0, nanos{}
+	c.slowest, c.good, c.bad, *c.samples = 0, false, false, Samples{}
 	clear(c.missed)
 	for ; c.touched != 0; c.touched &= c.touched - 1 {
 		clear(c.pages[bits.TrailingZeros32(c.touched)][:])
@@ -166,6 +176,41 @@ func sanitise(dst, value []byte) []byte {
 		value = value[size:]
 	}
 	return dst
+}
+
+// sample keeps an event that is wanted among the samples.
+func (c *cell) sample(e *Event) {
+	one := Sample{Trace: *e.Trace, Latency: e.Latency, Bad: e.Bad}
+	if !one.Known() {
+		return
+	}
+	c.slowest = max(c.slowest, e.Latency)
+	if e.Bad {
+		c.bad = true
+		c.samples.merge(&Samples{Slowest: one, Bad: one}, "")
+	} else {
+		c.good = true
+		c.samples.merge(&Samples{Slowest: one, Good: one}, "")
+	}
+}
+
+// merge takes from o what is slower and what is missing.
+func (s *Samples) merge(o *Samples, value string) {
+	take := func(to *Sample, from Sample) {
+		if from.Known() {
+			*to = from
+			to.Value = value
+		}
+	}
+	if !s.Slowest.Known() || o.Slowest.Latency > s.Slowest.Latency {
+		take(&s.Slowest, o.Slowest)
+	}
+	if !s.Bad.Known() {
+		take(&s.Bad, o.Bad)
+	}
+	if !s.Good.Known() {
+		take(&s.Good, o.Good)
+	}
 }
 
 // series holds the counts of a flow, or of one of its by values, from its

@@ -17,6 +17,11 @@ const (
 	keyPath     = "url.path"
 	keyTemplate = "url.template"
 
+	keyVersion    = "service.version"
+	keyLanguage   = "telemetry.sdk.language"
+	keySDK        = "telemetry.sdk.name"
+	keySDKVersion = "telemetry.sdk.version"
+
 	oldMethod     = "http.method"
 	oldStatusCode = "http.status_code"
 	oldTarget     = "http.target"
@@ -32,7 +37,9 @@ type Program struct {
 
 	serviceSlot, routeSlot, templateSlot, pathSlot, targetSlot int
 
-	statusCode source
+	versionSlot, languageSlot, sdkSlot, sdkVersionSlot int
+
+	statusCode, method source
 }
 
 // Matcher returns a Matcher of the flows.
@@ -90,6 +97,12 @@ func Compile(flows []slo.Flow) (*Program, error) {
 		pathSlot:     c.slot(keyPath),
 		targetSlot:   c.slot(oldTarget),
 		statusCode:   c.source(slo.KeyStatusCode),
+		method:       c.source(slo.KeyMethod),
+
+		versionSlot:    c.slot(keyVersion),
+		languageSlot:   c.slot(keyLanguage),
+		sdkSlot:        c.slot(keySDK),
+		sdkVersionSlot: c.slot(keySDKVersion),
 	}
 	selectors := make([][]condition, len(flows))
 	for i := range flows {

@@ -132,3 +132,38 @@ func (m *Matcher) Route(sp *span.Span) []byte {
 	m.route.done = false
 	return bytesOf(m.text(source{is: aRoute}, sp).s)
 }
+
+// Method returns the method of an HTTP request as the sender wrote it, empty if
+// it has none.
+func (m *Matcher) Method(sp *span.Span) []byte { return m.method.value(sp).Bytes() }
+
+// Origin is who sent a span, as its resource says: texts of the request, each
+// empty where it is missing.
+type Origin struct {
+	Service, Version          []byte
+	Language, SDK, SDKVersion []byte // of the instrumentation
+}
+
+// Origin returns who sent the spans of a resource.
+func (p *Program) Origin(sp *span.Span) Origin {
+	return Origin{
+		Service:    sp.Resource(p.serviceSlot).Bytes(),
+		Version:    sp.Resource(p.versionSlot).Bytes(),
+		Language:   sp.Resource(p.languageSlot).Bytes(),
+		SDK:        sp.Resource(p.sdkSlot).Bytes(),
+		SDKVersion: sp.Resource(p.sdkVersionSlot).Bytes(),
+	}
+}
+
+// Names reports whether a flow is for the service, by its name or by a glob.
+func (p *Program) Names(service string) bool {
+	if g := p.services[service]; g != nil {
+		return true
+	}
+	for _, s := range p.globs {
+		if s.pattern.Fits(service) {
+			return true
+		}
+	}
+	return false
+}

@@ -3,6 +3,9 @@ package otlp
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -55,6 +58,48 @@ var (
 	}
 )
 
+// reasonWords say the reasons to people who set a sender up.
+var reasonWords = [reasons]string{
+	reasonMalformed:   "not the OTLP it says it is, or with too many spans",
+	reasonCompression: "compressed data that cannot be unpacked",
+	reasonTooLarge:    "larger than the limit",
+	reasonOverloaded:  "too much at once; the sender was asked to come back",
+	reasonMediaType:   "content type is neither protobuf nor JSON",
+	reasonEncoding:    "content encoding is neither gzip nor zstd",
+	reasonMethod:      "not a POST",
+	reasonPath:        "not the path /v1/traces",
+	reasonSignal:      "metrics, logs or profiles; only traces are taken here",
+	reasonIncomplete:  "the sender went away or was too slow",
+	reasonConnections: "too many connections",
+	reasonProtocol:    "not gRPC as the port wants it",
+	reasonPanic:       "an internal error; the log has the details",
+}
+
+// Refusal counts what was refused for one reason since the start: requests whole,
+// and connections.
+type Refusal struct {
+	Transport string // grpc or http
+	Reason    string // in words
+	Requests  uint64
+	Last      time.Time
+}
+
+// Refused returns what was refused, the newest first. It may be called from
+// several goroutines, at any time.
+func (s *Server) Refused() []Refusal {
+	var out []Refusal
+	for tr := range transports {
+		for r := range reasons {
+			seen := &s.tell.seen[tr][r]
+			if n := seen.requests.Load(); n > 0 {
+				out = append(out, Refusal{transportNames[tr], reasonWords[r], n, time.Unix(0, seen.last.Load())})
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Refusal) int { return b.Last.Compare(a.Last) })
+	return out
+}
+
 // telemetry counts what the package does. It is safe for concurrent use.
 type telemetry struct {
 	requestsTotal metric.Int64Counter
@@ -65,6 +110,12 @@ type telemetry struct {
 	outcomeSets [transports][outcomes][]metric.AddOption
 	reasonSets  [transports][reasons][]metric.AddOption
 	bytesSets   [transports][]metric.AddOption
+
+	// seen is what Refused shows.
+	seen [transports][reasons]struct {
+		requests atomic.Uint64
+		last     atomic.Int64 // ns
+	}
 }
 
 func newTelemetry(m metric.Meter) (*telemetry, error) {
@@ -116,4 +167,7 @@ func (t *telemetry) ended(tr transport, rejected Rejected, refused *refusal) {
 
 func (t *telemetry) refused(tr transport, r reason) {
 	t.refusedTotal.Add(context.Background(), 1, t.reasonSets[tr][r]...)
+	seen := &t.seen[tr][r]
+	seen.last.Store(time.Now().UnixNano()) // before the count says that there is one
+	seen.requests.Add(1)
 }

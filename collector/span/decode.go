@@ -51,6 +51,7 @@ type Decoder struct {
 	body     []byte
 	stats    Stats
 	span     Span
+	enter    func(sp *Span, before Stats) // may be nil
 
 	streak int // how many entry spans in a row were seen
 }
@@ -64,6 +65,11 @@ func New(keys *Keys, limits Limits) *Decoder {
 	d.span.attrs, d.span.resource = newCells(keys.Len()), newCells(keys.Len())
 	return d
 }
+
+// EachResource makes Decode call enter for every resource before its spans. Of
+// sp only the resource's attributes are set; before says what the request held up
+// to here.
+func (d *Decoder) EachResource(enter func(sp *Span, before Stats)) { d.enter = enter }
 
 // Decode calls visit for each entry span of an ExportTraceServiceRequest in
 // protobuf: those of kind SERVER or CONSUMER, and the roots, which have no
@@ -88,6 +94,7 @@ func New(keys *Keys, limits Limits) *Decoder {
 func (d *Decoder) Decode(body []byte, visit func(*Span)) (Stats, error) {
 	defer d.release()
 	d.body, d.stats, d.streak = body, Stats{}, 0
+	d.span.body = body
 	if spans, err := d.count(); err != nil {
 		return Stats{}, err
 	} else if spans > d.maxSpans {
@@ -218,6 +225,9 @@ func (d *Decoder) resourceSpans(rs, end int, visit func(*Span)) error {
 	}
 	if next != end {
 		return d.fault("ResourceSpans", rs, end)
+	}
+	if d.enter != nil {
+		d.enter(&d.span, d.stats)
 	}
 	lo, next = find(d.body, rs, end, tagScopeSpans)
 	for ; lo >= 0; lo, next = find(d.body, next, end, tagScopeSpans) {
@@ -404,7 +414,6 @@ func classifyAny(b []byte, i, end int, parent, other bool) (verdict, int) {
 func (d *Decoder) read(lo, end int) error {
 	b, s := d.body, &d.span
 	s.attrs.reset()
-	s.body = b
 	s.TraceID, s.SpanID, s.TraceState, s.Name = nil, nil, nil, nil
 	s.Start, s.End, s.Kind, s.Status, s.Root = 0, 0, 0, Unset, true
 	for i := lo; i < end; {

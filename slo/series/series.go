@@ -23,6 +23,10 @@ const (
 
 	Events = "slo_events_total" // counter per SLO, never reset
 	Errors = "slo_errors_total" // counter per SLO, never reset
+
+	// When a version of a service was first seen, or seen again after the
+	// service ran without it: gauge {service,service_version}, Unix seconds.
+	VersionFirstSeen = "slowburn_service_version_first_seen_timestamp_seconds"
 )
 
 // Recorded series of an SLO, Sloth's names.
@@ -42,6 +46,9 @@ const (
 	FlowName = "flow"
 	Outcome  = "outcome"
 	By       = "by" // the value a flow is split by
+
+	ServiceVersion = "service_version"
+	TraceID        = "trace_id" // of an exemplar
 
 	ID        = conventions.PromSLOIDLabelName
 	SLOName   = conventions.PromSLONameLabelName
