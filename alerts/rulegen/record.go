@@ -30,7 +30,7 @@ type RecordOptions struct {
 
 	// CatchUp also counts the first value of a counter that is born late, and
 	// what a counter gained while nothing was scraped, up to a day. It costs
-	// about twice as much, and a counter that comes back after more than a day
+	// about five times as much, and a counter that comes back after more than a day
 	// is counted whole.
 	CatchUp bool
 
