@@ -180,8 +180,12 @@ func New(o Options) (_ *Alertmanager, err error) {
 	}
 	if a.silences, err = silence.New(silence.Options{
 		Retention: retention,
-		Logger:    o.Logger.With("component", "silences"),
-		Metrics:   o.Registerer,
+		Limits: silence.Limits{
+			MaxSilences:         func() int { return maxSilences },
+			MaxSilenceSizeBytes: func() int { return maxSilenceBytes },
+		},
+		Logger:  o.Logger.With("component", "silences"),
+		Metrics: o.Registerer,
 	}); err != nil {
 		return nil, err
 	}

@@ -7,10 +7,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/value"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/tsdb"
 
@@ -251,12 +254,21 @@ func (s *shop) record() {
 	}
 	base, at := series.SLO(s.slo), time.Now().UnixMilli()
 	app := s.db.Appender(context.Background())
-	_, err := app.Append(0, series.Of(base, series.Errors), at, float64(state.Errors))
+	var err error
 	for _, w := range state.Windows {
 		if ratio, ok := w.Ratio(); ok {
 			_, e := app.Append(0, series.Of(base, series.ErrorRatio(w.Length), series.Window, slo.Duration(w.Length)), at, ratio)
 			err = errors.Join(err, e)
 		}
+		if !slices.ContainsFunc(s.slo.Objective.Tiers, func(t slo.Tier) bool { return t.Long == w.Length }) {
+			continue
+		}
+		bad := math.Ceil(w.Bad)
+		if bad == 0 {
+			bad = math.Float64frombits(value.StaleNaN)
+		}
+		_, e := app.Append(0, series.Of(base, series.ErrorsOver(w.Length)), at, bad)
+		err = errors.Join(err, e)
 	}
 	if err := errors.Join(err, app.Commit()); err != nil {
 		s.t.Fatal(err)
@@ -303,7 +315,9 @@ func (s *shop) RoundTrip(r *http.Request) (*http.Response, error) {
 	var m struct {
 		Channel     string
 		Text        string
-		Attachments []struct{ Text, Color string }
+		Attachments []struct {
+			Blocks []struct{ Text struct{ Text string } }
+		}
 	}
 	if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
 		return nil, err
@@ -315,8 +329,10 @@ func (s *shop) RoundTrip(r *http.Request) (*http.Response, error) {
 		answer.StatusCode, answer.Body = http.StatusOK, io.NopCloser(strings.NewReader("ok"))
 		s.took = append(s.took, m.Channel+" "+m.Text)
 		fmt.Fprintf(&s.log, "%-9v %s %s\n", time.Since(s.began).Truncate(time.Second), m.Channel, m.Text)
-		for line := range strings.Lines(m.Attachments[0].Text) {
-			fmt.Fprintf(&s.log, "          | %s\n", strings.TrimSpace(line))
+		for _, b := range m.Attachments[0].Blocks {
+			for line := range strings.Lines(b.Text.Text) {
+				fmt.Fprintf(&s.log, "          | %s\n", strings.TrimSpace(line))
+			}
 		}
 	}
 	return &answer, nil

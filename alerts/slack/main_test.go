@@ -6,13 +6,17 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // which the look-alike shows times in
+	goleak.VerifyTestMain(m)
+}
 
 func golden(t *testing.T, name string, got []byte) {
 	t.Helper()

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -70,6 +71,27 @@ func someFacts() Facts {
 	}
 }
 
+// fullFacts is all there may be to say.
+func fullFacts() Facts {
+	f := someFacts()
+	f.Forecast = fired.Add(10 * time.Hour)
+	f.Where = []Culprit{
+		{"service.version", "1.42.0", 0.94, 0.31, fired.Add(-5 * time.Minute)},
+		{"error.type", "ECONNRESET payments", 0.88, 0.02, time.Time{}},
+	}
+	id := func(start string) string { return start + strings.Repeat("0", 28) }
+	f.Traces = []Trace{
+		{ID: id("7f3a"), Duration: 5210 * time.Millisecond, Bad: true},
+		{ID: id("91bc"), Duration: 40 * time.Millisecond, Status: "500", Bad: true},
+		{ID: id("a04d"), Status: "500", Bad: true},
+		{ID: id("ffff"), Status: "500", Bad: true},
+		{ID: id("22e1"), Duration: 140 * time.Millisecond, Typical: true},
+	}
+	f.Hints = []string{"event loop lag of web-3: 12 ms → 840 ms", "payments.example fails 61 % of calls"}
+	f.Place = "slos.yaml:6"
+	return f
+}
+
 func testWebhook(t *testing.T, o Options) *Webhook {
 	t.Helper()
 	if o.URL.Empty() {
@@ -99,6 +121,8 @@ func TestMessage(t *testing.T) {
 	latency.Burns = map[time.Duration]float64{5 * time.Minute: 12, time.Hour: 10.5}
 	latency.BudgetLeft, latency.BudgetBefore = -0.2, 0.1
 
+	full := fullFacts()
+
 	bare := checkout(slo.Page, time.Time{})
 	bare.Annotations = nil
 
@@ -126,6 +150,8 @@ func TestMessage(t *testing.T) {
 		noURL   bool
 	}{
 		{name: "page", alerts: []*alert.Alert{checkout(slo.Page, time.Time{})}, facts: ptr(someFacts()), channel: "#shop"},
+		{name: "page-full", alerts: []*alert.Alert{checkout(slo.Page, time.Time{})}, facts: &full},
+		{name: "resolved-full", alerts: []*alert.Alert{checkout(slo.Page, fired.Add(38*time.Minute))}, facts: &full},
 		{name: "page-again", alerts: []*alert.Alert{checkout(slo.Page, time.Time{})}, facts: ptr(someFacts()), again: true},
 		{name: "ticket", alerts: []*alert.Alert{checkout(slo.Ticket, time.Time{})}, facts: ptr(someFacts())},
 		{name: "ticket-afterwards", alerts: []*alert.Alert{checkout(slo.Ticket, time.Time{})}, facts: &afterwards},
@@ -139,30 +165,40 @@ func TestMessage(t *testing.T) {
 		{name: "foreign", alerts: []*alert.Alert{foreignPage}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			o := Options{ExternalURL: external}
-			if tc.noURL {
-				o.ExternalURL = nil
-			}
-			if tc.facts != nil {
-				o.Facts = func(id string, firedAt time.Time) (Facts, bool) {
-					if id != "shop-checkout-availability" || !firedAt.Equal(fired) {
-						t.Errorf("Facts(%q, %v), want the alert's SLO and start", id, firedAt)
-					}
-					return *tc.facts, true
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(time.Until(fired.Add(2 * time.Hour)))
+				o := Options{ExternalURL: external, TraceURL: "https://traces.example/explore?trace={trace_id}&org=1"}
+				if tc.noURL {
+					o.ExternalURL = nil
 				}
-			}
-			c := testWebhook(t, o).Channel(tc.channel).(*channel)
-			body, err := c.message(tc.alerts, tc.again)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var pretty bytes.Buffer
-			if err := json.Indent(&pretty, body, "", "  "); err != nil {
-				t.Fatal(err)
-			}
-			golden(t, tc.name, pretty.Bytes())
+				if tc.facts != nil {
+					o.Facts = func(id string, firedAt time.Time) (Facts, bool) {
+						if id != "shop-checkout-availability" || !firedAt.Equal(fired) {
+							t.Errorf("Facts(%q, %v), want the alert's SLO and start", id, firedAt)
+						}
+						return *tc.facts, true
+					}
+				}
+				c := testWebhook(t, o).Channel(tc.channel).(*channel)
+				body, err := c.message(tc.alerts, tc.again)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var pretty bytes.Buffer
+				if err := json.Indent(&pretty, body, "", "  "); err != nil {
+					t.Fatal(err)
+				}
+				golden(t, tc.name, readable(pretty.Bytes()))
+				fits(t, body)
+				inert(t, body)
+			})
 		})
 	}
+}
+
+// readable writes JSON's escapes of what HTML knows as what they stand for.
+func readable(payload []byte) []byte {
+	return []byte(strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(string(payload)))
 }
 
 // TestKinds are the messages of objectives that count no single requests, or go
@@ -216,9 +252,9 @@ func TestKinds(t *testing.T) {
 				if again {
 					a.EndsAt = now.Add(-time.Minute)
 				}
-				story := w.story(a, false)
+				story := w.voice.story(a, false)
 				fmt.Fprintln(&out, story.headline)
-				for _, line := range story.details {
+				for _, line := range written(append(story.lines, story.reasons...)) {
 					fmt.Fprintln(&out, "  "+line)
 				}
 			}
@@ -239,7 +275,7 @@ func TestKindsWithoutFacts(t *testing.T) {
 	} {
 		a := checkout(slo.Page, time.Time{})
 		a.Annotations[objective] = model.LabelValue(sentence)
-		if got := testWebhook(t, Options{}).story(a, false).headline; got != want {
+		if got := testWebhook(t, Options{}).voice.story(a, false).headline; got != want {
 			t.Errorf("headline of %q = %q, want %q", sentence, got, want)
 		}
 	}
@@ -248,9 +284,16 @@ func TestKindsWithoutFacts(t *testing.T) {
 func ptr[T any](v T) *T { return &v }
 
 // TestHostileText holds what senders and configurations name to plain text
-// within Slack's limits: no mention, no link, no endless message.
+// within Slack's limits: no mention, no link, no bold, no endless message.
 func TestHostileText(t *testing.T) {
-	hostile := "<!channel> <https://x|y> <@U123> & " + strings.Repeat("<", 5000) + "\n\u2028\u202eevil"
+	hostile := "<!channel> <https://x|y> <@U123> & *bold* :fire: \u202eevil " + strings.Repeat("<&", 5000) + "\n\u2028"
+	facts := someFacts()
+	facts.Excluded, facts.ExcludedUntil, facts.Place = hostile, time.Now().Add(time.Hour), hostile
+	for range 30 {
+		facts.Where = append(facts.Where, Culprit{hostile, hostile, 0.9, 0.1, fired})
+		facts.Traces = append(facts.Traces, Trace{ID: hostile, Bad: true, Status: hostile}, Trace{ID: "../" + hostile, Typical: true})
+		facts.Hints = append(facts.Hints, hostile)
+	}
 	alerts := make([]*alert.Alert, 500)
 	for i := range alerts {
 		a := checkout(slo.Page, time.Time{})
@@ -267,37 +310,183 @@ func TestHostileText(t *testing.T) {
 		alerts[i] = a
 	}
 	alerts[3].Annotations[runbook] = "javascript:alert(1)"
-	external := &url.URL{Scheme: "https", Host: "slo.example"}
-	c := testWebhook(t, Options{ExternalURL: external}).Channel("").(*channel)
-	for _, n := range []int{1, 500} {
-		body, err := c.message(alerts[:n], false)
-		if err != nil {
-			t.Fatal(err)
+	outsider := &alert.Alert{Alert: model.Alert{
+		Labels:      model.LabelSet{model.AlertNameLabel: model.LabelValue(hostile)},
+		Annotations: model.LabelSet{summary: model.LabelValue(hostile), description: model.LabelValue(hostile)},
+		StartsAt:    fired, EndsAt: time.Now().Add(time.Hour),
+	}}
+	for _, known := range []bool{false, true} {
+		v := voice{
+			facts:    func(string, time.Time) (Facts, bool) { return facts, known },
+			external: &url.URL{Scheme: "https", Host: "slo.example"}, traceURL: "https://traces.example/{trace_id}",
 		}
-		var got message
-		if err := json.Unmarshal(body, &got); err != nil {
-			t.Fatal(err)
-		}
-		if n := utf8.RuneCountInString(got.Text); n > maxHeadline {
-			t.Errorf("headline has %d characters, want at most %d", n, maxHeadline)
-		}
-		text := got.Attachments[0].Text
-		if n := utf8.RuneCountInString(text); n > maxText {
-			t.Errorf("text has %d characters, want at most %d", n, maxText)
-		}
-		if strings.ContainsAny(got.Text+got.Attachments[0].Footer, "\n\u2028\u202e") {
-			t.Errorf("headline %q is more than one line", got.Text)
-		}
-		// What may stand between < and > is our date and our links.
-		rest := regexp.MustCompile(`<https://(wiki|slo)\.example/[^<>| ]*\|(Runbook|Dashboard)>`).ReplaceAllString(
-			got.Text+text+got.Attachments[0].Footer+got.Attachments[0].Fallback, "")
-		if strings.ContainsAny(rest, "<>") {
-			t.Errorf("message of %d alerts has active markup:\n%s", n, rest)
-		}
-		if !strings.Contains(got.Text, "&lt;!channel&gt; &lt;https://x|y&gt;") {
-			t.Errorf("headline = %q, want the flow's name in it literally", got.Text)
+		for name, group := range map[string][]*alert.Alert{
+			"one": alerts[:1], "no runbook": alerts[3:4], "500": alerts, "foreign": {outsider},
+		} {
+			t.Run(fmt.Sprintf("%s, facts %v", name, known), func(t *testing.T) {
+				s := v.tell(group, false)
+				for _, m := range []message{s.message(""), s.posting("", "F0")} {
+					payload, err := encode(m)
+					if err != nil {
+						t.Fatal(err)
+					}
+					fits(t, payload)
+					inert(t, payload)
+				}
+				if !strings.Contains(s.headline, "&lt;!channel&gt; &lt;https://x|y&gt; &lt;@U123&gt; &amp; ∗bold∗ ꞉fire꞉ evil") {
+					t.Errorf("headline = %q, want the name in it literally", s.headline)
+				}
+				if text := s.text(); strings.ContainsAny(text, "\u2028\u202e\x1b") || !strings.Contains(text, "<!channel> <https://x|y>") {
+					t.Errorf("text = %q, want the name in it literally and on one line", text)
+				}
+			})
 		}
 	}
+}
+
+// inert reports markup in a payload that is not ours: what may stand between <
+// and > are times and the links of these tests.
+func inert(t *testing.T, payload []byte) {
+	t.Helper()
+	var m any
+	if err := json.Unmarshal(payload, &m); err != nil {
+		t.Fatal(err)
+	}
+	ours := regexp.MustCompile(`<https://(wiki|slo|traces)\.example/[^<>| ]*\|(Runbook|Dashboard|Silence|Traces|[0-9a-f]{4}…)>|` +
+		`<!date\^[0-9]+\^[{}_a-z ]+\|[A-Za-z0-9: ]+>`)
+	bold := regexp.MustCompile(`(?m)^\*(Hit|Bad|Budget|Where|Also|Traces|Excluded):\*`)
+	walk(m, func(object map[string]any) {
+		if object["type"] != "mrkdwn" {
+			return
+		}
+		if object["verbatim"] != true {
+			t.Errorf("%v is not verbatim: Slack would make links of what looks like one", object)
+		}
+		text := bold.ReplaceAllString(object["text"].(string), "$1:")
+		if rest := ours.ReplaceAllString(text, ""); strings.ContainsAny(rest, "<>*`~\u202e\u2028") {
+			t.Errorf("active markup in:\n%s", rest)
+		}
+	})
+	var top struct {
+		Text        string
+		Attachments []struct{ Fallback string }
+	}
+	if err := json.Unmarshal(payload, &top); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{top.Text, top.Attachments[0].Fallback} {
+		if strings.ContainsAny(text, "<>\n\u2028\u202e") {
+			t.Errorf("%q has active markup or is more than one line", text)
+		}
+	}
+}
+
+// walk calls visit with every object below v.
+func walk(v any, visit func(map[string]any)) {
+	switch v := v.(type) {
+	case map[string]any:
+		visit(v)
+		for _, child := range v {
+			walk(child, visit)
+		}
+	case []any:
+		for _, child := range v {
+			walk(child, visit)
+		}
+	}
+}
+
+// fits holds a payload to the limits that Slack publishes for messages, blocks
+// and the objects in them. What it does not know is a fault: so a block of a new
+// kind needs its limits here.
+func fits(t *testing.T, payload []byte) {
+	t.Helper()
+	var m struct {
+		Text        string
+		Blocks      []map[string]any
+		Attachments []struct {
+			Fallback, Color string
+			Blocks          []map[string]any
+		}
+	}
+	if err := json.Unmarshal(payload, &m); err != nil {
+		t.Fatal(err)
+	}
+	between := func(what string, v any, most int) {
+		s, _ := v.(string)
+		if n := utf8.RuneCountInString(s); n < 1 || n > most {
+			t.Errorf("%s has %d characters, want 1 to %d", what, n, most)
+		}
+	}
+	between("text", m.Text, 4000) // Slack cuts at 40,000 and advises 4,000
+	object := func(what string, v any, most int, kinds ...string) {
+		o, _ := v.(map[string]any)
+		if !slices.Contains(kinds, fmt.Sprint(o["type"])) {
+			t.Errorf("%s is of type %v, want one of %v", what, o["type"], kinds)
+		}
+		between(what, o["text"], most)
+	}
+	blocks := func(all []map[string]any) {
+		if len(all) > 50 {
+			t.Errorf("%d blocks, want at most 50", len(all))
+		}
+		for _, b := range all {
+			elements, _ := b["elements"].([]any)
+			switch b["type"] {
+			case "header":
+				object("header", b["text"], 150, "plain_text")
+			case "section":
+				object("section", b["text"], 3000, "mrkdwn")
+				if b["fields"] != nil {
+					t.Error("section has fields; want their limits, 10 of 2,000 characters, in this test")
+				}
+			case "context":
+				if n := len(elements); n < 1 || n > 10 {
+					t.Errorf("context has %d elements, want 1 to 10", n)
+				}
+				for _, e := range elements {
+					object("context", e, 3000, "mrkdwn")
+				}
+			case "image":
+				between("alt_text", b["alt_text"], 2000)
+				if b["image_url"] != nil || b["slack_file"] == nil {
+					t.Errorf("image = %v, want a slack_file", b)
+				}
+			case "actions":
+				if n := len(elements); n < 1 || n > 25 {
+					t.Errorf("actions has %d elements, want 1 to 25", n)
+				}
+				seen := map[any]bool{}
+				for _, e := range elements {
+					b := e.(map[string]any)
+					object("button", b["text"], 75, "plain_text")
+					between("action_id", b["action_id"], 255)
+					between("url", b["url"], 3000)
+					if b["value"] != nil {
+						between("value", b["value"], 2000)
+					}
+					if seen[b["action_id"]] {
+						t.Errorf("two buttons have the action_id %v", b["action_id"])
+					}
+					seen[b["action_id"]] = true
+				}
+			default:
+				t.Errorf("block of type %v: its limits are not in this test", b["type"])
+			}
+		}
+	}
+	blocks(m.Blocks)
+	if len(m.Attachments) != 1 {
+		t.Fatalf("%d attachments, want 1", len(m.Attachments))
+	}
+	between("fallback", m.Attachments[0].Fallback, 4000)
+	if !regexp.MustCompile(`^#[0-9a-f]{6}$`).MatchString(m.Attachments[0].Color) {
+		t.Errorf("color = %q, want #rrggbb", m.Attachments[0].Color)
+	}
+	if len(m.Attachments[0].Blocks) == 0 {
+		t.Error("the attachment has no blocks: Slack refuses it")
+	}
+	blocks(m.Attachments[0].Blocks)
 }
 
 func TestWords(t *testing.T) {
@@ -334,4 +523,13 @@ func TestWords(t *testing.T) {
 			}
 		})
 	}
+}
+
+func mustURL(t *testing.T, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
 }

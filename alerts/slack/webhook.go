@@ -1,5 +1,5 @@
 // Package slack tells people about burning error budgets: what a message says,
-// and how it gets to a Slack incoming webhook.
+// and how it gets to Slack, through an incoming webhook or a bot token.
 package slack
 
 import (
@@ -9,19 +9,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/alertmanager/alert"
 	"github.com/prometheus/alertmanager/notify"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 const (
@@ -70,6 +67,10 @@ type Options struct {
 	// link to the flow.
 	ExternalURL *url.URL
 
+	// TraceURL is the address of a trace, with {trace_id} where its id goes.
+	// Without it traces have no links.
+	TraceURL string
+
 	// Client sends the messages. Redirects are not followed whatever it says.
 	// The default is a client of its own that honours the proxy variables.
 	Client *http.Client
@@ -82,22 +83,11 @@ type Options struct {
 // second at most, and none while Slack asked for a pause. Its methods may be
 // called from several goroutines.
 type Webhook struct {
-	url      Secret
-	path     Secret // of url
-	client   *http.Client
-	facts    func(string, time.Time) (Facts, bool)
-	external *url.URL
-	logger   *slog.Logger
-	requests *prometheus.CounterVec
-
-	// turn holds a token while nobody sends. Whoever has it owns the fields
-	// below.
-	turn  chan struct{}
-	next  time.Time // no request before
-	fails int       // tries that failed since the last success
-
-	mu      sync.Mutex
-	failing time.Time // the first of them; zero when the last try succeeded
+	url    Secret
+	path   Secret // of url
+	client *http.Client
+	voice  voice
+	*pace
 }
 
 // New checks the options and returns a Webhook. It sends nothing. No error
@@ -110,12 +100,11 @@ func New(o Options) (*Webhook, error) {
 	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
 		return nil, errors.New("slack: the webhook URL is no URL; want https://hooks.slack.com/services/…")
 	}
+	if err := checkTraceURL(o.TraceURL); err != nil {
+		return nil, fmt.Errorf("slack: trace URL: %w", err)
+	}
 	if o.Client == nil {
-		o.Client = &http.Client{Transport: &http.Transport{
-			Proxy:             http.ProxyFromEnvironment,
-			ForceAttemptHTTP2: true,
-			IdleConnTimeout:   90 * time.Second,
-		}}
+		o.Client = newClient()
 	}
 	if o.Facts == nil {
 		o.Facts = func(string, time.Time) (Facts, bool) { return Facts{}, false }
@@ -126,55 +115,35 @@ func New(o Options) (*Webhook, error) {
 	client := *o.Client
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	w := &Webhook{
-		url:      o.URL,
-		path:     NewSecret(strings.Trim(u.RequestURI(), "/")),
-		client:   &client,
-		facts:    o.Facts,
-		external: o.ExternalURL,
-		logger:   o.Logger,
-		turn:     make(chan struct{}, 1),
-		requests: promauto.With(o.Registerer).NewCounterVec(prometheus.CounterOpts{
-			Name: "slowburn_slack_requests_total",
-			Help: "Requests to the Slack webhook: delivered, limited (429), refused (other 4xx and redirects) or failed.",
-		}, []string{"outcome"}),
+		url:    o.URL,
+		path:   NewSecret(strings.Trim(u.RequestURI(), "/")),
+		client: &client,
+		voice:  voice{facts: o.Facts, external: o.ExternalURL, traceURL: o.TraceURL},
+		pace:   newPace(o.Logger, o.Registerer),
 	}
-	for o := range outcomeCount {
-		w.requests.WithLabelValues(o.String())
-	}
-	promauto.With(o.Registerer).NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "slowburn_notification_age_seconds",
-		Help: "How long messages have been waiting because Slack does not take them; 0 when it does.",
-	}, func() float64 {
-		if since := w.FailingSince(); !since.IsZero() {
-			return time.Since(since).Seconds()
-		}
-		return 0
-	})
-	w.turn <- struct{}{}
 	return w, nil
 }
 
-// FailingSince returns when messages began to be refused or lost, or the zero
-// time when the last one was delivered.
-func (w *Webhook) FailingSince() time.Time {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.failing
+// newClient returns a client that honours the proxy variables.
+func newClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		Proxy:             http.ProxyFromEnvironment,
+		ForceAttemptHTTP2: true,
+		IdleConnTimeout:   90 * time.Second,
+	}}
 }
 
 // Channel returns the notifier of a channel, such as "#shop"; "" is the
 // webhook's own. All of them share the webhook's pace.
 func (w *Webhook) Channel(name string) notify.Notifier {
-	return &channel{webhook: w, name: name, holds: map[string]time.Time{}}
+	return &channel{webhook: w, name: name, holds: holds{until: map[string]time.Time{}}}
 }
 
 // channel sends to one channel of a webhook.
 type channel struct {
 	webhook *Webhook
 	name    string
-
-	mu    sync.Mutex
-	holds map[string]time.Time // by group, "" for all: no try before
+	holds   holds
 }
 
 // Notify implements notify.Notifier: it waits for its turn and makes one try,
@@ -184,18 +153,14 @@ type channel struct {
 func (c *channel) Notify(ctx context.Context, alerts ...*alert.Alert) (retry bool, err error) {
 	w := c.webhook
 	group, _ := notify.GroupKey(ctx)
-	if err := sleepUntil(ctx, c.held(group)); err != nil {
+	if err := sleepUntil(ctx, c.holds.held(group)); err != nil {
 		return true, fmt.Errorf("slack refused this message; the next try waits: %w", err)
 	}
-	select {
-	case <-w.turn:
-		defer func() { w.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return true, fmt.Errorf("wait for the turn to send: %w", ctx.Err())
+	done, err := w.take(ctx)
+	if err != nil {
+		return true, err
 	}
-	if err := sleepUntil(ctx, w.next); err != nil {
-		return true, fmt.Errorf("wait for the next try: %w", err)
-	}
+	defer done()
 	reason, _ := notify.NotificationReason(ctx)
 	body, err := c.message(alerts, reason == notify.ReasonRepeatIntervalElapsed)
 	if err != nil {
@@ -204,75 +169,10 @@ func (c *channel) Notify(ctx context.Context, alerts ...*alert.Alert) (retry boo
 	a := w.send(context.WithoutCancel(ctx), body)
 	w.settle(a)
 	if a.outcome == refused {
-		c.hold(group, a)
+		all := a.status != http.StatusBadRequest && a.status != http.StatusRequestEntityTooLarge
+		c.holds.hold(group, all)
 	}
 	return true, a.err
-}
-
-// held returns until when a group of this channel has to wait.
-func (c *channel) held(group string) time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all, one := c.holds[""], c.holds[group]
-	if all.After(one) {
-		return all
-	}
-	return one
-}
-
-// hold keeps what was refused from being sent over and over: the message where
-// Slack faults the message, else all of this channel.
-func (c *channel) hold(group string, a answer) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	for g, until := range c.holds {
-		if until.Before(now) {
-			delete(c.holds, g)
-		}
-	}
-	if a.status != http.StatusBadRequest && a.status != http.StatusRequestEntityTooLarge {
-		group = ""
-	}
-	c.holds[group] = now.Add(refusedPause)
-}
-
-func sleepUntil(ctx context.Context, at time.Time) error {
-	wait := time.Until(at)
-	if wait <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// outcome is what became of a try.
-type outcome int
-
-const (
-	delivered outcome = iota
-	limited
-	refused
-	failed
-	outcomeCount
-)
-
-func (o outcome) String() string {
-	return [...]string{delivered: "delivered", limited: "limited", refused: "refused", failed: "failed"}[o]
-}
-
-// answer is how a try ended.
-type answer struct {
-	outcome outcome
-	status  int           // HTTP; 0 without an answer
-	pause   time.Duration // asked for by the other side
-	err     error         // nil when delivered; never shows the URL
 }
 
 // send makes one try.
@@ -309,42 +209,6 @@ func (w *Webhook) send(ctx context.Context, body []byte) answer {
 		a.outcome, a.err = failed, fmt.Errorf("slack does not say ok: status 200%s", said)
 	}
 	return a
-}
-
-// settle sets when the next request may go out and keeps the count of
-// failures. The caller has the turn.
-func (w *Webhook) settle(a answer) {
-	now := time.Now()
-	w.requests.WithLabelValues(a.outcome.String()).Inc()
-	w.mu.Lock()
-	since := w.failing
-	if a.err == nil {
-		w.failing = time.Time{}
-	} else if since.IsZero() {
-		w.failing = now
-	}
-	w.mu.Unlock()
-
-	pause := spacing
-	switch a.outcome {
-	case delivered:
-		if !since.IsZero() {
-			w.logger.Info("slack takes messages again", "failing_since", since, "tries", w.fails+1)
-		}
-		w.fails = 0
-	case refused:
-		w.logger.Error("slack refuses a message; check the webhook and the channel", "err", a.err, "next_try_in", refusedPause)
-	case limited:
-		w.logger.Warn("slack limits the rate; messages wait as long as it asks", "err", a.err, "wait", a.pause)
-	default:
-		if since.IsZero() {
-			w.logger.Warn("slack does not take messages; they will be delivered when it does", "err", a.err)
-		}
-		pause = min(firstPause<<min(w.fails, 10), lastPause)
-		pause += rand.N(pause / 2)
-		w.fails++
-	}
-	w.next = now.Add(min(max(pause, a.pause), longestPause))
 }
 
 // retryAfter reads the header of that name, seconds or a date. The result is

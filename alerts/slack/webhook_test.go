@@ -228,7 +228,7 @@ func TestOutage(t *testing.T) {
 # HELP slowburn_notification_age_seconds How long messages have been waiting because Slack does not take them; 0 when it does.
 # TYPE slowburn_notification_age_seconds gauge
 slowburn_notification_age_seconds 0
-# HELP slowburn_slack_requests_total Requests to the Slack webhook: delivered, limited (429), refused (other 4xx and redirects) or failed.
+# HELP slowburn_slack_requests_total Requests to Slack: delivered, limited (429), refused (other 4xx and redirects) or failed.
 # TYPE slowburn_slack_requests_total counter
 slowburn_slack_requests_total{outcome="delivered"} %d
 slowburn_slack_requests_total{outcome="failed"} %d

@@ -2,8 +2,9 @@ package slack
 
 import (
 	"fmt"
+	"html"
 	"math"
-	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -20,24 +21,39 @@ var (
 )
 
 // datum makes a name or text from outside ready for Slack: on one line, not
-// too long, and without the signs that would make it a mention or a link.
-func datum[T ~string](text T) string {
-	one := strings.Map(func(r rune) rune {
+// too long, and without the signs that would make it a mention or a link, bold
+// or an emoji.
+func datum[T ~string](text T) string { return tame(string(text), maxDatum) }
+
+// short is datum for names and values that stand among others.
+func short(text string) string { return tame(text, maxShort) }
+
+var (
+	// edge is a sign of markup where a formatted run could begin or end.
+	edge = regexp.MustCompile("(^|[^\\pL\\pN])([*_~]+)|([*_~]+)([^\\pL\\pN]|$)|`")
+
+	emoji = regexp.MustCompile(`:([a-z0-9_+'-]*[a-z_+'-][a-z0-9_+'-]*):`)
+
+	// twins look like the signs they stand for and mean nothing to Slack,
+	// which has no way to escape those.
+	twins = strings.NewReplacer("*", "∗", "_", "ˍ", "~", "∼", "`", "ˋ")
+)
+
+func tame(text string, most int) string {
+	text = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
 			return ' '
-		case r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // they turn the text around
+		case r == '\u200e', r == '\u200f', r == '\u061c', r >= '\u202a' && r <= '\u202e', r >= '\u2066' && r <= '\u2069': // they turn the text around
 			return -1
 		default:
 			return r
 		}
-	}, string(text))
-	return escaper.Replace(cut(strings.TrimSpace(one), maxDatum))
-}
-
-// link writes a link whose text is ours.
-func link(to *url.URL, text string) string {
-	return "<" + urlSafe.Replace(to.String()) + "|" + text + ">"
+	}, text)
+	text = cut(strings.TrimSpace(text), most)
+	text = edge.ReplaceAllStringFunc(text, twins.Replace)
+	text = emoji.ReplaceAllString(text, "꞉$1꞉")
+	return escaper.Replace(text)
 }
 
 // cut shortens text to at most n characters, the last of which then is …
@@ -46,6 +62,26 @@ func cut(text string, n int) string {
 		return text
 	}
 	return string([]rune(text)[:n-1]) + "…"
+}
+
+// cutMarkup is cut for text in which signs are escaped already.
+func cutMarkup(text string, n int) string {
+	if utf8.RuneCountInString(text) <= n {
+		return text
+	}
+	text = string([]rune(text)[:n-1])
+	if i := strings.LastIndexByte(text, '&'); i >= 0 && !strings.Contains(text[i:], ";") {
+		text = text[:i]
+	}
+	return text + "…"
+}
+
+// marked is what stands between < and > in our own markup.
+var marked = regexp.MustCompile(`<[^|>]*\|([^>]*)>`)
+
+// plain returns our markup as text.
+func plain(text string) string {
+	return html.UnescapeString(marked.ReplaceAllString(text, "$1"))
 }
 
 // fit joins as many lines as n characters hold and counts the others.
@@ -140,4 +176,21 @@ func ends(o slo.Objective, left, burn float64, now time.Time) string {
 // clock writes a time of day that each reader sees in their own zone.
 func clock(t time.Time) string {
 	return fmt.Sprintf("<!date^%d^{time}|%s>", t.Unix(), t.UTC().Format("15:04 UTC"))
+}
+
+// moment writes a time with its day.
+func moment(t time.Time) string {
+	return fmt.Sprintf("<!date^%d^{date_short_pretty} {time}|%s>", t.Unix(), t.UTC().Format("Mon 2 Jan 15:04 UTC"))
+}
+
+// latency writes how long a request took: 140 ms, 5.2 s, 3 min.
+func latency(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return strconv.FormatInt(max(1, d.Round(time.Millisecond).Milliseconds()), 10) + " ms"
+	case d < time.Minute:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
+	default:
+		return words.Span(d)
+	}
 }

@@ -1,6 +1,6 @@
-// Package fakeslack receives what is meant for a Slack incoming webhook and
-// shows it on a page as Slack would. The demo and the end-to-end tests deliver
-// to it.
+// Package fakeslack receives what is meant for a Slack incoming webhook, or for
+// the methods of Slack's Web API that a bot posts with, and shows it on a page
+// as Slack would. The demo and the end-to-end tests deliver to it.
 package fakeslack
 
 import (
@@ -37,6 +37,7 @@ type Options struct {
 // Server takes messages as a Slack incoming webhook does. It is a handler:
 //
 //	POST /services/{team}/{app}/{token}  takes a message
+//	POST /api/{method}                   posts and edits messages, takes files
 //	GET  /                               shows all messages
 //
 // It may be used from several goroutines and starts none.
@@ -49,6 +50,8 @@ type Server struct {
 	deliveries []Delivery
 	failures   []failure
 	changed    chan struct{} // closed when something was delivered
+	posted     int           // messages and files so far, for their ids
+	files      []file
 }
 
 // Message is one message that was accepted.
@@ -60,19 +63,28 @@ type Message struct {
 	Color   string          // of the first attachment, as it was sent
 	Channel string          // empty for the webhook's own
 
+	// Of messages that a bot posted only.
+	TS        string // Slack's id of it
+	Thread    string // the TS of the message that it replies to
+	Broadcast bool   // a reply that the channel shows as well
+	Edited    int    // how often
+
 	payload payload
 }
 
 // Delivery is one attempt to deliver, accepted or not.
 type Delivery struct {
 	At     time.Time
-	Status int // 0 when the connection was cut
+	Status int    // 0 when the connection was cut
+	Method string // of the Web API; empty for a webhook
+	Word   string // Slack's for what is wrong, in an answer of status 200
 }
 
 // failure answers the next deliveries otherwise than Slack would.
 type failure struct {
 	left, status int
 	retryAfter   string
+	word         string
 }
 
 // New returns a server without messages.
@@ -83,6 +95,9 @@ func New(opt Options) *Server {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /services/{team}/{app}/{token}", s.deliver)
+	mux.HandleFunc("POST /api/{method}", s.method)
+	mux.HandleFunc("POST /upload/{id}", s.upload)
+	mux.HandleFunc("GET /files/{id}", s.file)
 	mux.HandleFunc("GET /{$}", s.page)
 	mux.HandleFunc("GET /assets/{name}", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFileFS(w, r, assets, "assets/"+r.PathValue("name"))
@@ -108,6 +123,14 @@ func (s *Server) Fail(n, status int, retryAfter string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failures = append(s.failures, failure{left: n, status: status, retryAfter: retryAfter})
+}
+
+// Refuse answers the next n requests to the Web API with Slack's word for what
+// is wrong, after the failures that earlier calls asked for.
+func (s *Server) Refuse(n int, word string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.failures = append(s.failures, failure{left: n, status: http.StatusOK, word: word})
 }
 
 // Recover forgets all failures that are still to come.
@@ -153,15 +176,7 @@ func (s *Server) Wait(ctx context.Context, match func(Message) bool) (Message, e
 
 // deliver takes one message, or says why not in Slack's words.
 func (s *Server) deliver(w http.ResponseWriter, r *http.Request) {
-	if f, ok := s.nextFailure(); ok {
-		s.record(Delivery{At: time.Now(), Status: f.status}, nil)
-		if f.status == 0 {
-			panic(http.ErrAbortHandler)
-		}
-		if f.retryAfter != "" {
-			w.Header().Set("Retry-After", f.retryAfter)
-		}
-		answer(w, f.status, failureText(f.status))
+	if s.fails(w, "") {
 		return
 	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -181,6 +196,26 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request) {
 	}
 	s.record(Delivery{At: m.At, Status: http.StatusOK}, &m)
 	answer(w, http.StatusOK, "ok")
+}
+
+// fails answers with a failure that was asked for, if there is one.
+func (s *Server) fails(w http.ResponseWriter, method string) bool {
+	f, ok := s.nextFailure()
+	if !ok {
+		return false
+	}
+	s.record(Delivery{At: time.Now(), Status: f.status, Method: method, Word: f.word}, nil)
+	switch {
+	case f.status == 0:
+		panic(http.ErrAbortHandler)
+	case f.word != "":
+		reply(w, map[string]any{"ok": false, "error": f.word})
+		return true
+	case f.retryAfter != "":
+		w.Header().Set("Retry-After", f.retryAfter)
+	}
+	answer(w, f.status, failureText(f.status))
+	return true
 }
 
 // failureText is what Slack says with a status.
@@ -225,9 +260,14 @@ func (s *Server) record(d Delivery, m *Message) {
 	s.deliveries = last(append(s.deliveries, d))
 	if m != nil {
 		s.messages = last(append(s.messages, *m))
-		close(s.changed)
-		s.changed = make(chan struct{})
+		s.wake()
 	}
+}
+
+// wake tells who waits that something has changed. Callers hold mu.
+func (s *Server) wake() {
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 // last returns the last thousand of all, copied so that readers of all are

@@ -35,8 +35,11 @@ type day struct {
 }
 
 type shown struct {
-	At   time.Time
-	From string
+	At        time.Time
+	From      string
+	Edited    int
+	Broadcast bool
+	Replies   []shown
 	payload
 }
 
@@ -45,7 +48,17 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 	now := time.Now()
 	var days []day
 	channel := ""
-	for _, m := range s.Messages() {
+	messages := s.Messages()
+	replies := map[string][]shown{}
+	for _, m := range messages {
+		if m.Thread != "" {
+			replies[m.Thread] = append(replies[m.Thread], shown{At: m.At, From: first(m.payload.Username, s.app), Broadcast: m.Broadcast, payload: m.payload})
+		}
+	}
+	for _, m := range messages {
+		if m.Thread != "" {
+			continue
+		}
 		name := m.At.Format("Monday, January 2")
 		if m.At.Format(time.DateOnly) == now.Format(time.DateOnly) {
 			name = "Today"
@@ -54,7 +67,9 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request) {
 			days = append(days, day{Name: name})
 		}
 		d := &days[len(days)-1]
-		d.Messages = append(d.Messages, shown{At: m.At, From: first(m.payload.Username, s.app), payload: m.payload})
+		d.Messages = append(d.Messages, shown{
+			At: m.At, From: first(m.payload.Username, s.app), Edited: m.Edited, Replies: replies[m.TS], payload: m.payload,
+		})
 		channel = first(m.Channel, channel)
 	}
 	t, err := pageTemplate.Clone()

@@ -53,6 +53,32 @@ type block struct {
 	Fields    []text    `json:"fields"`
 	Elements  []element `json:"elements"`
 	Accessory *element  `json:"accessory"`
+	Alt       string    `json:"alt_text"`
+	File      slackFile `json:"slack_file"`
+}
+
+// slackFile is a file that was uploaded.
+type slackFile struct {
+	ID string `json:"id"`
+}
+
+// files returns the uploaded files that the message shows.
+func (p payload) files() (ids []string) {
+	for _, blocks := range append([][]block{p.Blocks}, attachedBlocks(p.Attachments)...) {
+		for _, b := range blocks {
+			if b.File.ID != "" {
+				ids = append(ids, b.File.ID)
+			}
+		}
+	}
+	return ids
+}
+
+func attachedBlocks(all []attachment) (out [][]block) {
+	for _, a := range all {
+		out = append(out, a.Blocks)
+	}
+	return out
 }
 
 type element struct {
@@ -108,6 +134,7 @@ const (
 	maxActions     = 25
 	maxButton      = 75
 	maxURL         = 3_000
+	maxAlt         = 2_000
 )
 
 // fault returns Slack's word for what is wrong with the message, or "".
@@ -166,7 +193,9 @@ func (b block) fits() bool {
 		return len(b.Elements) > 0 && len(b.Elements) <= maxActions && !slices.ContainsFunc(b.Elements, func(e element) bool {
 			return e.Type == "button" && !button(e)
 		})
-	case "divider", "image":
+	case "image":
+		return between(b.Alt, maxAlt)
+	case "divider":
 		return true
 	default:
 		return false
