@@ -1,15 +1,10 @@
 package web
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
 	"flag"
+	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,104 +16,65 @@ import (
 
 var screenshots = flag.String("screenshots", "", "folder to keep screenshots of the pages in")
 
-// probe is a script of the test's own on the page. It tells what only a
-// browser knows, on the console, and turns dialogs into errors.
-const probe = `"use strict";
-for (const dialog of ["alert", "confirm", "prompt"]) window[dialog] = (x) => console.error("dialog", x);
-const tell = () => console.log("probe " + JSON.stringify({
-	width: innerWidth, scroll: document.documentElement.scrollWidth, mains: document.querySelectorAll("main").length,
-	scripts: typeof htmx, lost: !document.getElementById("lost").hidden,
-}) + " end");
-addEventListener("load", tell);
-setTimeout(tell, 16000);
-`
+// drawn holds once the charts of a page, where it has any, are there.
+const drawn = `[...document.querySelectorAll(".plot")].every((p) => p.childElementCount > 0)`
 
-// probed is what probe tells.
-type probed struct {
-	Width   int
-	Scroll  int // width of the content: more than Width means scrolling sideways
-	Mains   int
-	Scripts string // type of the global of htmx
-	Lost    bool   // the page says that slowburn no longer answers
-}
-
-// look opens a page of h in Chromium with a fresh profile. It returns what
-// probe told last, how often the page was asked for, and all else that came up
-// on the browser's console: errors, and violations of the content policy.
-func look(t *testing.T, h http.Handler, path, size string, flags ...string) (last probed, asked int, console string) {
+// everySize looks at a page in all the sizes and both colour schemes that
+// people have: nothing to complain of in the browser, no scrolling sideways, no
+// serious fault that axe finds.
+func everySize(t *testing.T, b *browser, h http.Handler, name, path string) {
 	t.Helper()
-	browser, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("chromium is not installed; want it where CI=true")
-		}
-		t.Skip("chromium is not installed: the pages are not looked at in a browser")
-	}
-	var count atomic.Int64
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/probe.js":
-			w.Header().Set("Content-Type", "text/javascript")
-			_, _ = w.Write([]byte(probe))
-		case path:
-			count.Add(1)
-			r.Header.Del("Accept-Encoding")
-			rec := httptest.NewRecorder()
-			h.ServeHTTP(rec, r)
-			for name, values := range rec.Header() {
-				w.Header()[name] = values
+	t.Run(name, func(t *testing.T) {
+		page := b.open(t, h, path, 375, 900, false)
+		for _, width := range []int{375, 1280, 1920} {
+			for _, dark := range []bool{false, true} {
+				page.check(name, width, dark)
 			}
-			w.Header().Del("Content-Length")
-			w.WriteHeader(rec.Code)
-			_, _ = w.Write(bytes.Replace(rec.Body.Bytes(), []byte("</head>"), []byte(`<script src="/probe.js"></script></head>`), 1))
-		default:
-			h.ServeHTTP(w, r)
 		}
-	}))
-	defer srv.Close()
-
-	dir := t.TempDir()
-	shot := filepath.Join(dir, "page.png")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, browser, append([]string{
-		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-		"--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr",
-		"--user-data-dir=" + filepath.Join(dir, "profile"), "--window-size=" + size, "--screenshot=" + shot,
-	}, append(flags, srv.URL+path)...)...)
-	cmd.Env = append(os.Environ(), "HOME="+dir)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("chromium: %v\n%s", err, out)
-	}
-	if *screenshots != "" {
-		name := strings.ReplaceAll(strings.TrimPrefix(t.Name(), "TestChromium/"), "/", "-") + ".png"
-		if err := os.Rename(shot, filepath.Join(*screenshots, name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for line := range strings.Lines(string(out)) {
-		if !strings.Contains(line, "CONSOLE") {
-			continue
-		}
-		_, told, ok := strings.Cut(line, "probe ")
-		if !ok {
-			console += line
-			continue
-		}
-		told, _, _ = strings.Cut(told, " end")
-		if err := json.Unmarshal([]byte(strings.ReplaceAll(told, `\"`, `"`)), &last); err != nil {
-			t.Fatalf("probe told %q: %v", line, err)
-		}
-	}
-	return last, int(count.Load()), console
+	})
 }
 
-// TestChromium looks at the pages in a real browser: no error and no violation
-// of the content policy on the console, no scrolling sideways, and scripts
-// that run. Run it with -screenshots to see what a person sees.
+func oneSize(t *testing.T, b *browser, h http.Handler, name, path string, width int, dark bool) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		page := b.open(t, h, path, width, 900, dark)
+		if strings.HasPrefix(name, "no such") {
+			page.allowed = "404"
+		}
+		page.check(name, width, dark)
+	})
+}
+
+// check looks at a page in one size and colour scheme.
+func (t *tab) check(name string, width int, dark bool) {
+	t.tb.Helper()
+	t.resize(width, 900, dark)
+	t.wait(`typeof htmx === "object" && innerWidth === ` + strconv.Itoa(width))
+	t.wait(drawn)
+	t.wait(`[...document.querySelectorAll(".plot > .uplot")].every((u) => Math.abs(u.clientWidth - u.parentElement.clientWidth) < 2)`)
+	t.fits()
+	if width < 1920 && !(width == 375 && dark) { // the rest is the same to axe
+		t.accessible()
+	}
+	scheme := "light"
+	if dark {
+		scheme = "dark"
+	}
+	t.shoot(fmt.Sprintf("%s-%d-%s", name, width, scheme))
+}
+
+// TestChromium looks at the pages in a real browser. Run it with
+// -screenshots to see what a person sees.
 func TestChromium(t *testing.T) {
-	shopSite := newSite(t, incident().options(t))
+	t.Parallel()
+	b := newBrowser(t)
+	nightSite := newSite(t, night(t))
+	everySize(t, b, nightSite, "flows", "/")
+	everySize(t, b, nightSite, "flow", "/flows/shop/checkout?range=6h")
+	everySize(t, b, nightSite, "alerts", "/alerts")
+	everySize(t, b, nightSite, "setup", "/setup")
+	everySize(t, b, nightSite, "config", "/config")
+
 	quiet := incident()
 	quiet.alerts, quiet.scripts = nil, quiet.scripts[4:5]
 	stale := incident()
@@ -134,77 +90,159 @@ func TestChromium(t *testing.T) {
 	kindsSite := newSite(t, kinds(t, time.Now()).options(t))
 	overspent := kinds(t, time.Now())
 	overspent.scripts[0].slos["monthly"][series.BudgetRemaining] = -12.5
-	overspentSite := newSite(t, overspent.options(t))
-	const dark = "--blink-settings=preferredColorScheme=0"
 	for _, tc := range []struct {
 		name  string
 		h     http.Handler
 		path  string
-		size  string
-		flags []string
+		width int
+		dark  bool
 		more  bool // for the eye: only with -screenshots
 	}{
-		{name: "desktop", h: shopSite, path: "/", size: "1280,900", more: true},
-		{name: "dark", h: shopSite, path: "/", size: "1280,900", flags: []string{dark}, more: true},
-		{name: "narrow", h: hostileSite, path: "/", size: "1221,1200", more: true},
-		{name: "tablet", h: shopSite, path: "/", size: "820,1180", more: true},
-		{name: "phone", h: shopSite, path: "/", size: "390,844", more: true},
-		{name: "phone whole", h: shopSite, path: "/", size: "390,1900", flags: []string{dark}, more: true},
-		{name: "flow", h: shopSite, path: "/flows/shop/checkout", size: "1280,900", more: true},
-		{name: "flow phone", h: shopSite, path: "/flows/shop/checkout", size: "390,1300"},
-		{name: "calm", h: newSite(t, quiet.options(t)), path: "/", size: "1280,500", more: true},
-		{name: "stale", h: newSite(t, stale.options(t)), path: "/", size: "1280,900", more: true},
-		{name: "nothing configured", h: newSite(t, fixture{}.options(t)), path: "/", size: "1280,700", more: true},
-		{name: "nothing arriving", h: newSite(t, fixture{scripts: shop()[6:]}.options(t)), path: "/", size: "390,844", more: true},
-		{name: "kinds", h: kindsSite, path: "/", size: "1280,700", more: true},
-		{name: "kinds narrow", h: overspentSite, path: "/", size: "1221,700"},
-		{name: "kinds phone", h: kindsSite, path: "/", size: "390,1900"},
-		{name: "calendar and minutes", h: kindsSite, path: "/flows/shop/checkout", size: "1280,900", more: true},
-		{name: "fresh", h: kindsSite, path: "/flows/billing/settle-orders", size: "1280,900", more: true},
-		{name: "promql", h: kindsSite, path: "/flows/gateway/requests", size: "1280,900"},
-		{name: "promql phone", h: kindsSite, path: "/flows/gateway/requests", size: "390,1600", more: true},
-		{name: "excluded", h: kindsSite, path: "/flows/shop/search", size: "1280,700", more: true},
-		{name: "hostile", h: hostileSite, path: "/", size: "1280,2400"},
-		{name: "hostile phone", h: hostileSite, path: "/", size: "390,2400"},
+		{name: "tablet", h: nightSite, path: "/", width: 820, more: true},
+		{name: "calm", h: newSite(t, quiet.options(t)), path: "/", width: 1280, more: true},
+		{name: "stale", h: newSite(t, stale.options(t)), path: "/", width: 1280},
+		{name: "nothing configured", h: newSite(t, fixture{}.options(t)), path: "/", width: 1280, more: true},
+		{name: "nothing arriving", h: newSite(t, fixture{scripts: shop()[6:]}.options(t)), path: "/", width: 375},
+		{name: "flow without data", h: newSite(t, fixture{scripts: shop()[6:]}.options(t)), path: "/flows/billing/invoice", width: 1280, more: true},
+		{name: "no such flow", h: nightSite, path: "/flows/shop/nothing", width: 375},
+		{name: "none found", h: nightSite, path: "/?q=nothing+like+this", width: 375, dark: true},
+		{name: "kinds narrow", h: newSite(t, overspent.options(t)), path: "/", width: 1221, more: true},
+		{name: "kinds phone", h: kindsSite, path: "/", width: 375, more: true},
+		{name: "calendar and minutes", h: kindsSite, path: "/flows/shop/checkout?range=window", width: 1280},
+		{name: "fresh", h: kindsSite, path: "/flows/billing/settle-orders", width: 1280, more: true},
+		{name: "promql phone", h: kindsSite, path: "/flows/gateway/requests", width: 375},
+		{name: "excluded", h: kindsSite, path: "/flows/shop/search?range=1h", width: 820, dark: true, more: true},
+		{name: "hostile", h: hostileSite, path: "/", width: 1280, more: true},
+		{name: "hostile phone", h: hostileSite, path: "/", width: 375},
 	} {
 		if tc.more && *screenshots == "" {
 			continue
 		}
-		t.Run(tc.name, func(t *testing.T) {
-			got, _, console := look(t, tc.h, tc.path, tc.size, tc.flags...)
-			if console != "" {
-				t.Errorf("console:\n%s", console)
-			}
-			if got.Scroll > got.Width || got.Width == 0 {
-				t.Errorf("content is %d wide in a window of %d, want no scrolling sideways", got.Scroll, got.Width)
-			}
-			if got.Scripts == "undefined" {
-				t.Error("htmx does not run")
-			}
-		})
+		oneSize(t, b, tc.h, tc.name, tc.path, tc.width, tc.dark)
 	}
+}
+
+// names are the flows of the table as it stands there.
+const names = `[...document.querySelectorAll(".flows .name a")].map((a) => a.textContent).join(" ")`
+
+// TestChromiumTable sorts, filters and searches the flows by mouse and
+// keyboard: the address follows, and what is on the page stays through a refresh.
+func TestChromiumTable(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	var asked atomic.Int64
+	site := newSite(t, incident().options(t))
+	page := b.open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/" {
+			asked.Add(1)
+		}
+		site.ServeHTTP(w, r)
+	}), "/", 1280, 900, false)
+	page.wait(`typeof htmx === "object"`)
+	page.wait(names + ` === "checkout search refund browse login report invoice"`)
+	page.eval(`window.same = 1; 0`, nil) // is gone when the page is loaded anew
+
+	page.click(`thead a[href="?sort=-p95"]`)
+	page.wait(names + ` === "report refund login checkout search browse invoice" || ` + names + ` === "refund login checkout search browse report invoice"`)
+	page.wait(`location.search === "?sort=-p95" && document.querySelector("[aria-sort]").getAttribute("aria-sort") === "descending"`)
+
+	page.eval(`document.querySelector('thead a[href="?sort=flow"]').focus()`, nil)
+	page.press("Enter")
+	page.wait(names + ` === "browse checkout invoice login refund report search"`)
+	page.wait(`location.search === "?sort=flow" && document.querySelector("[aria-sort]").getAttribute("aria-sort") === "ascending"`)
+	page.wait(`document.activeElement.textContent === "flow"`) // the focus stays
+
+	page.eval(`document.getElementById("q").focus()`, nil)
+	page.text("re")
+	page.wait(names + ` === "refund report"`)
+	page.wait(`location.search.includes("q=re") && location.search.includes("sort=flow")`)
+
+	before := asked.Load()
+	for deadline := time.Now().Add(browserPatience); asked.Load() == before && time.Now().Before(deadline); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	if asked.Load() == before {
+		t.Errorf("the page asked for nothing within %s, want a refresh every 5 s", browserPatience)
+	}
+	page.wait(names + ` === "refund report" && document.getElementById("q").value === "re" && document.activeElement.id === "q"`)
+
+	page.eval(`(() => { const q = document.getElementById("q"); q.value = ""; q.dispatchEvent(new Event("input", {bubbles: true})); })()`, nil)
+	page.wait(names + ` === "browse checkout invoice login refund report search"`)
+	page.eval(`(() => { const s = document.getElementById("service"); s.value = "billing"; s.dispatchEvent(new Event("change", {bubbles: true})); })()`, nil)
+	page.wait(names + ` === "invoice refund report"`)
+	page.wait(`location.search.includes("service=billing")`)
+	page.click(`.counts li:nth-child(3) a`)
+	page.wait(names + ` === "refund"`)
+	page.eval(`if (window.same !== 1) throw new Error("the page was loaded anew"); 0`, nil)
+
+	page.eval(`history.back()`, nil)
+	page.wait(names + ` === "invoice refund report"`)
+	page.eval(`location.reload()`, nil)
+	page.wait(`window.same !== 1 && ` + names + ` === "invoice refund report" && document.getElementById("service").value === "billing"`)
+}
+
+// TestChromiumCharts changes the time of the charts, points at one and moves
+// along by keyboard; a refresh of the page leaves them alone.
+func TestChromiumCharts(t *testing.T) {
+	t.Parallel()
+	b := newBrowser(t)
+	page := b.open(t, newSite(t, night(t)), "/flows/shop/checkout", 1280, 900, false)
+	page.wait(drawn)
+	page.eval(`window.kept = document.querySelector("#plot-latency .uplot"); 0`, nil)
+	page.wait(`document.querySelector("#legend-latency").textContent.includes("p95 234 ms")`)
+
+	page.point("#plot-latency .u-over")
+	page.wait(`["latency", "errors", "rate", "burn-0"].every((id) => document.getElementById("legend-" + id).textContent.includes("at "))`)
+
+	const at = `document.getElementById("legend-errors").lastChild.textContent`
+	page.point("h1")
+	page.wait(at + ` === ""`)
+	page.eval(`document.getElementById("grid").focus({preventScroll: true})`, nil)
+	page.press("ArrowLeft")
+	page.wait(at + `.startsWith("at ")`)
+	var first string
+	page.eval(at, &first)
+	page.press("ArrowLeft")
+	page.wait(at + `.startsWith("at ") && ` + at + ` !== ` + strconv.Quote(first))
+	page.press("Escape")
+	page.wait(at + ` === ""`)
+
+	page.eval(`htmx.trigger("#page", "visibilitychange"); 0`, nil)
+	page.click(`.over a[href="?range=1h"]`)
+	page.wait(`location.search === "?range=1h" && document.querySelector(".over [aria-current]").textContent === "1 h"`)
+	page.wait(`document.querySelector("#plot-latency .uplot") !== window.kept && ` + drawn)
+	page.wait(`document.getElementById("charts-state").textContent === ""`)
 }
 
 // TestChromiumRefreshes holds that an open page refreshes by itself, and says
 // so when slowburn stops answering.
 func TestChromiumRefreshes(t *testing.T) {
-	h := newSite(t, incident().options(t))
-	var served atomic.Int64
-	dying := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/" && served.Add(1) > 3 {
+	t.Parallel()
+	b := newBrowser(t)
+	opt := incident().options(t)
+	var down atomic.Bool
+	h := newSite(t, opt)
+	calm := incident()
+	calm.alerts, calm.scripts = nil, calm.scripts[4:5]
+	later := newSite(t, calm.options(t))
+	var over atomic.Bool
+	page := b.open(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case down.Load():
 			http.Error(w, "down", http.StatusServiceUnavailable)
-			return
+		case over.Load():
+			later.ServeHTTP(w, r)
+		default:
+			h.ServeHTTP(w, r)
 		}
-		h.ServeHTTP(w, r)
-	})
-	got, asked, console := look(t, dying, "/", "1280,900", "--virtual-time-budget=17000")
-	if asked != 4 {
-		t.Errorf("page asked for %d times within 17 s, want 4", asked)
-	}
-	if !got.Lost || got.Mains != 1 {
-		t.Errorf("after the fourth answer was 503: says so %t, want true; %d main elements, want 1", got.Lost, got.Mains)
-	}
-	if console != "" {
-		t.Errorf("console:\n%s", console)
-	}
+	}), "/", 1280, 900, false)
+	page.allowed = "503" // is what this is about
+	page.wait(`document.querySelector("h1").textContent.includes("checkout is burning")`)
+	over.Store(true)
+	page.wait(`document.querySelector("h1").textContent.includes("All calm") && document.title.includes("All calm")`)
+	down.Store(true)
+	page.wait(`!document.getElementById("lost").hidden && document.getElementById("lost").textContent.includes("has not answered for")`)
+	page.wait(`document.querySelectorAll("main").length === 1 && document.querySelector("h1").textContent.includes("All calm")`)
+	down.Store(false)
+	page.wait(`document.getElementById("lost").hidden`)
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/common/model"
@@ -26,6 +28,10 @@ const (
 	hour     = time.Hour
 	hourStep = 2 * time.Minute
 
+	// keepHour is for how long the bars serve. They take half of the time that
+	// a reading of many flows does, and move by less than a pixel meanwhile.
+	keepHour = 30 * time.Second
+
 	// queryTimeout bounds all queries of a page together. A page that took
 	// longer is of no use to the person waiting for it.
 	queryTimeout = 5 * time.Second
@@ -40,6 +46,7 @@ type numbers struct {
 	rates   map[flowKey]rates      // requests per second over rateWindow
 	latency map[flowKey][3]float64 // p50, p95, p99 in seconds
 	hour    map[flowKey][]rates    // the last hour, oldest first
+	hourAt  time.Time              // when that ended
 	slos    map[string]sloNumbers  // by SLO identity
 	faults  map[part]error         // what could not be read
 }
@@ -89,8 +96,9 @@ const (
 var parts = []part{partBudgets, partRates, partLatency, partHour}
 
 // read asks for the numbers of all flows as of a moment, with one query a part
-// however many flows there are.
-func (s *site) read(ctx context.Context, flows []slo.Flow, at time.Time) numbers {
+// however many flows there are; or for those of only one, and then for what its
+// own page has besides. before is the reading before this one.
+func (s *site) read(ctx context.Context, flows []slo.Flow, only *slo.Flow, at time.Time, before numbers) numbers {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
 	n := numbers{
@@ -99,23 +107,49 @@ func (s *site) read(ctx context.Context, flows []slo.Flow, at time.Time) numbers
 		hour:    map[flowKey][]rates{},
 		slos:    map[string]sloNumbers{},
 		faults:  map[part]error{},
+		hourAt:  at,
 	}
-	for p, read := range map[part]func(context.Context, time.Time, numbers) error{
-		partRates:   s.readRates,
-		partLatency: s.readLatency,
-		partHour:    s.readHour,
-		partBudgets: func(ctx context.Context, at time.Time, n numbers) error { return s.readSLOs(ctx, flows, at, n) },
+	_, unread := before.faults[partHour]
+	kept := !unread && before.hour != nil && !at.Before(before.hourAt) && at.Sub(before.hourAt) < keepHour
+	if kept {
+		n.hour, n.hourAt = before.hour, before.hourAt
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex // guards n.faults; each part fills a map of its own
+	for p, read := range map[part]func() error{
+		partRates:   func() error { return s.readRates(ctx, only, at, n) },
+		partLatency: func() error { return s.readLatency(ctx, only, at, n) },
+		partHour: func() error {
+			if kept {
+				return nil
+			}
+			return s.readHour(ctx, only, at, n)
+		},
+		partBudgets: func() error { return s.readSLOs(ctx, flows, only, at, n) },
 	} {
-		if err := read(ctx, at, n); err != nil {
-			n.faults[p] = err
-		}
+		wg.Go(func() {
+			if err := read(); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				n.faults[p] = err
+			}
+		})
 	}
+	wg.Wait()
 	return n
 }
 
-func (s *site) readRates(ctx context.Context, at time.Time, n numbers) error {
-	return s.instant(ctx, at, fmt.Sprintf("sum by (%s, %s, %s) (rate(%s[%s]))",
-		series.Service, series.FlowName, series.Outcome, series.FlowRequests, slo.Duration(rateWindow)),
+// selector picks the series of a flow, those of all when there is none.
+func selector(only *slo.Flow) string {
+	if only == nil {
+		return ""
+	}
+	return fmt.Sprintf("{%s=%q,%s=%q}", series.Service, only.Service, series.FlowName, only.Name)
+}
+
+func (s *site) readRates(ctx context.Context, only *slo.Flow, at time.Time, n numbers) error {
+	return s.instant(ctx, at, fmt.Sprintf("sum by (%s, %s, %s) (rate(%s%s[%s]))",
+		series.Service, series.FlowName, series.Outcome, series.FlowRequests, selector(only), slo.Duration(rateWindow)),
 		func(v promql.Sample) {
 			key := flowKey{v.Metric.Get(series.Service), v.Metric.Get(series.FlowName)}
 			n.rates[key] = n.rates[key].plus(v.Metric.Get(series.Outcome), v.F)
@@ -134,9 +168,9 @@ func (r rates) plus(outcome string, perSecond float64) rates {
 	return r
 }
 
-func (s *site) readLatency(ctx context.Context, at time.Time, n numbers) error {
-	return s.instant(ctx, at, fmt.Sprintf("sum by (%s, %s) (rate(%s[%s]))",
-		series.Service, series.FlowName, series.FlowDuration, slo.Duration(rateWindow)),
+func (s *site) readLatency(ctx context.Context, only *slo.Flow, at time.Time, n numbers) error {
+	return s.instant(ctx, at, fmt.Sprintf("sum by (%s, %s) (rate(%s%s[%s]))",
+		series.Service, series.FlowName, series.FlowDuration, selector(only), slo.Duration(rateWindow)),
 		func(v promql.Sample) {
 			if v.H == nil {
 				return
@@ -151,16 +185,37 @@ func (s *site) readLatency(ctx context.Context, at time.Time, n numbers) error {
 		})
 }
 
-func (s *site) readSLOs(ctx context.Context, flows []slo.Flow, at time.Time, n numbers) error {
-	names := []string{series.BudgetRemaining, series.CurrentBurnRate, series.PeriodBurnRate, series.Events, series.Errors}
-	for _, o := range slo.All(flows) {
+func (s *site) readSLOs(ctx context.Context, flows []slo.Flow, only *slo.Flow, at time.Time, n numbers) error {
+	// The first page shows two windows of each SLO: reading all of them takes
+	// most of the time that it has.
+	names := []string{series.BudgetRemaining, series.CurrentBurnRate, series.Events, series.ErrorRatio(hour)}
+	need := func(metric string) {
+		if !slices.Contains(names, metric) {
+			names = append(names, metric)
+		}
+	}
+	all, ids := slo.All(flows), ""
+	if only != nil {
+		all = only.SLOs()
+		quoted := make([]string, len(all))
+		for i, o := range all {
+			quoted[i] = regexp.QuoteMeta(o.ID())
+		}
+		ids = fmt.Sprintf(",%s=~%q", series.ID, strings.Join(quoted, "|"))
+		need(series.PeriodBurnRate)
+		need(series.Errors)
+	}
+	for _, o := range all {
 		for _, w := range o.Objective.Windows() {
-			if name := series.ErrorRatio(w); !slices.Contains(names, name) {
-				names = append(names, name)
+			if only != nil || w >= o.Objective.Slice {
+				need(series.ErrorRatio(w))
+			}
+			if only == nil && w >= o.Objective.Slice {
+				break
 			}
 		}
 	}
-	return s.instant(ctx, at, fmt.Sprintf(`{__name__=~"%s"}`, strings.Join(names, "|")),
+	return s.instant(ctx, at, fmt.Sprintf(`{__name__=~"%s"%s}`, strings.Join(names, "|"), ids),
 		func(v promql.Sample) {
 			id := v.Metric.Get(series.ID)
 			if n.slos[id] == nil {
@@ -170,10 +225,10 @@ func (s *site) readSLOs(ctx context.Context, flows []slo.Flow, at time.Time, n n
 		})
 }
 
-func (s *site) readHour(ctx context.Context, at time.Time, n numbers) error {
+func (s *site) readHour(ctx context.Context, only *slo.Flow, at time.Time, n numbers) error {
 	first := at.Add(hourStep - hour)
-	q, err := s.opt.Engine.NewRangeQuery(ctx, s.opt.Queryable, nil, fmt.Sprintf("sum by (%s, %s, %s) (rate(%s[%s]))",
-		series.Service, series.FlowName, series.Outcome, series.FlowRequests, slo.Duration(hourStep)),
+	q, err := s.opt.Engine.NewRangeQuery(ctx, s.opt.Queryable, nil, fmt.Sprintf("sum by (%s, %s, %s) (rate(%s%s[%s]))",
+		series.Service, series.FlowName, series.Outcome, series.FlowRequests, selector(only), slo.Duration(hourStep)),
 		first, at, hourStep)
 	if err != nil {
 		return err

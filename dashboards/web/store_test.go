@@ -3,6 +3,7 @@ package web
 import (
 	"log/slog"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -50,15 +51,27 @@ type script struct {
 	stop      time.Duration                   // before the end, no requests from then on
 	latencies map[time.Duration]uint64        // requests per flush by their latency
 	slos      map[string]map[string]float64   // objective → metric → last value
+
+	// change tells what a metric of an objective was before, nil for the same.
+	change func(metric string, last float64, ago time.Duration) float64
+
+	// also are further series, while they have a value.
+	also map[string]func(ago time.Duration) (v float64, ok bool)
 }
 
-// play writes the scripts up to end, an hour at a time.
+// play writes the scripts of an hour and some minutes up to end.
 func play(tb testing.TB, db *tsdb.DB, end time.Time, scripts ...script) {
+	tb.Helper()
+	playOver(tb, db, end, time.Hour+5*time.Minute, flush, scripts...)
+}
+
+// playOver writes the scripts of a length of time up to end.
+func playOver(tb testing.TB, db *tsdb.DB, end time.Time, length, flush time.Duration, scripts ...script) {
 	tb.Helper()
 	type running struct{ good, bad float64 }
 	counts := make([]running, len(scripts))
 	hists := make([]*histogram.Histogram, len(scripts))
-	for ago := time.Hour + 5*time.Minute; ago >= 0; ago -= flush {
+	for ago := length; ago >= 0; ago -= flush {
 		app := db.Appender(tb.Context())
 		at := end.Add(-ago).UnixMilli()
 		put := func(l labels.Labels, v float64) {
@@ -73,8 +86,20 @@ func play(tb testing.TB, db *tsdb.DB, end time.Time, scripts ...script) {
 						continue
 					}
 					for metric, v := range values {
+						if s.change != nil {
+							v = s.change(metric, v, ago)
+						}
 						put(series.Of(series.SLO(one), metric), v)
 					}
+				}
+			}
+			for name, value := range s.also {
+				if v, ok := value(ago); ok {
+					l, err := parser.NewParser(parser.Options{}).ParseMetric(name)
+					if err != nil {
+						tb.Fatal(err)
+					}
+					put(l, v)
 				}
 			}
 			if s.perFlush == 0 {
@@ -248,4 +273,68 @@ func flowsOf(scripts []script) []slo.Flow {
 		out[i] = scripts[i].flow
 	}
 	return out
+}
+
+// night is shop over six hours and a half, with the alerts of its incident, a
+// deploy before it, an exclusion and an earlier ticket: what charts can show.
+func night(tb testing.TB) Options {
+	tb.Helper()
+	f := incident()
+	now := time.Now()
+	const length, step = 6*time.Hour + 30*time.Minute, 30 * time.Second
+	during := func(from, to time.Duration) func(time.Duration) (float64, bool) {
+		return func(ago time.Duration) (float64, bool) { return 1, ago < from && ago >= to }
+	}
+	version := func(seen time.Duration) func(time.Duration) (float64, bool) {
+		return func(ago time.Duration) (float64, bool) { return float64(now.Add(-seen).Unix()), ago <= seen }
+	}
+	for i := range f.scripts {
+		s := &f.scripts[i]
+		s.perFlush *= 3
+		if s.flow.Name != "checkout" {
+			continue
+		}
+		s.flow.Exclude = []slo.Exclusion{{From: now.Add(-5 * time.Hour), For: 30 * time.Minute, Why: "database upgrade"}}
+		s.bad = func(ago time.Duration) float64 {
+			switch {
+			case ago < 12*time.Minute:
+				return 0.031
+			case ago < 3*time.Hour && ago > 150*time.Minute:
+				return 0.006
+			}
+			return 0.0004 + 0.0002*math.Sin(ago.Minutes()/7)
+		}
+		s.change = func(metric string, last float64, ago time.Duration) float64 {
+			spent := min(1, ago.Minutes()/12)
+			switch {
+			case metric == series.BudgetRemaining:
+				return last + (0.16*spent + 0.05*min(1, max(0, ago.Minutes()-150)/30) + 0.02*ago.Hours())
+			case strings.HasPrefix(metric, "slo:sli_error:ratio_rate") || metric == series.CurrentBurnRate:
+				return last * (1 - 0.97*spent)
+			}
+			return last
+		}
+		s.also = map[string]func(time.Duration) (float64, bool){
+			`ALERTS{alertstate="firing",sloth_id="shop-checkout-availability",sloth_severity="page"}`:        during(11*time.Minute, 0),
+			`ALERTS{alertstate="firing",sloth_id="shop-checkout-availability",sloth_severity="ticket"}`:      during(170*time.Minute, 140*time.Minute),
+			`slowburn_service_version_first_seen_timestamp_seconds{service="shop",service_version="1.41.3"}`: version(4 * time.Hour),
+			`slowburn_service_version_first_seen_timestamp_seconds{service="shop",service_version="1.42.0"}`: version(13 * time.Minute),
+		}
+	}
+	db, engine := newStore(tb)
+	playOver(tb, db, now, length, step, f.scripts...)
+	flows := flowsOf(f.scripts)
+	return Options{
+		Flows: func() []slo.Flow { return flows }, Engine: engine, Queryable: db,
+		Alerts: func() []Alert { return f.alerts }, DataAt: func() time.Time { return now },
+		Samples: func(string, string) []Sample {
+			return []Sample{
+				{TraceID: "7f3a9c0d5e6b41f2a8b7c6d5e4f30112", At: now.Add(-20 * time.Second), Duration: 5200 * time.Millisecond, Bad: true},
+				{TraceID: "91bc22e1a04d7f3a9c0d5e6b41f2a8b7", At: now.Add(-70 * time.Second), Duration: 140 * time.Millisecond},
+			}
+		},
+		TraceURL: "https://traces.example/trace/{trace_id}",
+		Version:  "0.1.0",
+		Logger:   slog.New(slog.DiscardHandler),
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"math"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -65,29 +64,46 @@ func (s state) Mark() string {
 	}[s]
 }
 
-// page is what both templates show.
-type page struct {
+// frame is what every page has around its content. The view of a page embeds
+// it and sets the first group; site.render fills in the rest.
+type frame struct {
+	Page    string // which one of the navigation is open: flows, flow, alerts, setup or config
+	Title   string // of the browser's tab
+	Notices []Notice
+	DataAge string // "4 s ago", empty when there is no data
+	Still   bool   // the page does not refresh itself: somebody writes in it
+
 	Base    string // path prefix of all links
 	Assets  string // changes when an asset does, so that browsers may keep them
 	Version string
+}
 
-	Title    string
+// around makes a view that embeds a frame something to render.
+func (f *frame) around() *frame { return f }
+
+// page is what the templates of flows show.
+type page struct {
+	frame
+
 	Headline string
 	State    state
 	Counts   []count
-	Notices  []Notice
 	Setup    string // "flows", "data" or "queries" when those are still to come
 	Service  string // of the first flow that waits for data
 	Alerts   []alertView
 	More     int // alerts beyond those
 	Flows    []flowView
+	Table    tableView // what stands around those
 	Flow     *flowView // the page of one flow
-	DataAge  string    // "4 s ago", empty when there is no data
 }
 
+// count is how many flows are in a state. Its link shows those alone, or all
+// again when they are shown alone.
 type count struct {
-	N     int
-	State state
+	N      int
+	State  state
+	Link   string
+	Chosen bool
 }
 
 // Notice is something about slowburn itself that the reader has to know before
@@ -131,7 +147,7 @@ type flowView struct {
 	Owner, Description  string
 	Runbook, RunbookURL string // the URL only when it is http or https
 
-	least float64 // budget left of the objective that has least
+	values values // to sort by
 }
 
 type objectiveView struct {
@@ -145,10 +161,13 @@ type objectiveView struct {
 	// For the page of the flow.
 	Words, OutOf, Counts, Place string
 	Queries                     []queryView
-	Tiers                       []string
+	Means                       []string // its budget, in sentences
+	Sum                         string   // the arithmetic of its first alert
+	YAML                        string
+	Tiers                       []tierView
 	Windows                     []windowView
 
-	left float64
+	left, bad, burn float64 // NaN where they are not known
 }
 
 type budgetView struct {
@@ -180,7 +199,7 @@ type picture struct {
 
 // overview makes the first page.
 func overview(p picture) page {
-	out := page{Base: p.base}
+	out := page{frame: frame{Page: "flows"}}
 	firing := map[string]state{}
 	for _, a := range p.alerts {
 		firing[a.SLO] = max(firing[a.SLO], severityState(a.Severity))
@@ -202,7 +221,7 @@ func overview(p picture) page {
 	slices.SortStableFunc(out.Flows, func(a, b flowView) int {
 		order := cmp.Compare(b.State, a.State)
 		if a.State >= spent {
-			order = cmp.Or(order, cmp.Compare(a.least, b.least))
+			order = cmp.Or(order, cmp.Compare(leastKnown(a.values.left), leastKnown(b.values.left)))
 		}
 		return cmp.Or(order, cmp.Compare(a.Name, b.Name), cmp.Compare(a.Service, b.Service))
 	})
@@ -220,10 +239,27 @@ func overview(p picture) page {
 		out.Setup = "data"
 	}
 	p.listAlerts(&out)
-	p.tellFaults(&out)
+	p.tellFaults(&out.frame)
 	out.Headline, out.State = p.headline(&out)
 	out.Title = out.State.Mark() + " " + out.Headline
 	return out
+}
+
+// leastKnown puts a budget that is not known after all others.
+func leastKnown(left float64) float64 {
+	if math.IsNaN(left) {
+		return math.Inf(1)
+	}
+	return left
+}
+
+// Total is how many flows there are.
+func (p *page) Total() int {
+	n := 0
+	for _, c := range p.Counts {
+		n += c.N
+	}
+	return n
 }
 
 // headline answers the one question of the first page.
@@ -283,7 +319,7 @@ func (p picture) stale() time.Duration {
 }
 
 // tellFaults fills in what the reader has to know about the page itself.
-func (p picture) tellFaults(out *page) {
+func (p picture) tellFaults(out *frame) {
 	if age := p.stale(); age > 0 {
 		out.Notices = append(out.Notices, Notice{
 			What: fmt.Sprintf("Data ends %s ago, at %s. All figures are as of then; alerts are current.", words.Span(age), clock(p.dataAt, p.now)),
@@ -364,7 +400,13 @@ func (p picture) flow(f *slo.Flow, firing map[string]state) flowView {
 		P99:     unknownFigure,
 		Spark:   newSpark(p.numbers.hour[key]),
 		Counted: f.Counted(),
-		least:   math.Inf(1),
+		Owner:   f.Owner,
+	}
+	v := &out.values
+	unknown := math.NaN()
+	*v = values{
+		bad: unknown, left: unknown, burn: unknown, latency: [3]float64{unknown, unknown, unknown},
+		rate: unknown, errors: unknown, hour: out.Spark.worst,
 	}
 	x, until, excluded := f.Excluded(p.now)
 	if excluded {
@@ -372,20 +414,23 @@ func (p picture) flow(f *slo.Flow, firing map[string]state) flowView {
 	}
 	if out.Counted && !unread {
 		out.Rate, out.Errors = rate(now.total()), share(now.badShare())
+		v.rate, v.errors = now.total(), now.badShare()
 	}
 	if l, ok := p.numbers.latency[key]; ok {
+		v.latency = l
 		out.P50, out.P95, out.P99 = latency(l[0]), latency(l[1]), latency(l[2])
 	}
 	for _, s := range f.SLOs() {
 		o := p.objective(s, firing[s.ID()], quiet, excluded)
 		out.Objectives = append(out.Objectives, o)
 		out.State = max(out.State, o.State)
-		if o.left < out.least {
-			out.least = o.left
-		}
+		v.target = max(v.target, s.Objective.Target)
+		v.bad, v.burn = worst(v.bad, o.bad, math.Max), worst(v.burn, o.burn, math.Max)
+		v.left = worst(v.left, o.left, math.Min)
 	}
 	if out.State == noData {
 		out.Rate, out.Match = unknownFigure, "its query"
+		v.rate = unknown
 		if out.Counted {
 			out.Match = conditions(f.Match)
 		}
@@ -415,6 +460,8 @@ func (p picture) objective(s slo.SLO, firing state, quiet, paused bool) objectiv
 		Now:      goodShare(bad),
 		Burn:     times(burn),
 		left:     left,
+		bad:      bad,
+		burn:     burn,
 	}
 	period := words.Period(o.Calendar, p.now)
 	if period != "" {
@@ -470,7 +517,7 @@ func (p picture) link(f *slo.Flow) string {
 	return p.base + "/flows/" + url.PathEscape(f.Service) + "/" + url.PathEscape(f.Name)
 }
 
-// detail makes the page of one flow.
+// detail makes what the page of a flow has in common with the first page.
 func detail(p picture, f *slo.Flow) page {
 	one := p
 	one.flows = []slo.Flow{*f}
@@ -484,7 +531,7 @@ func detail(p picture, f *slo.Flow) page {
 	}
 	out := overview(one)
 	v := &out.Flows[0]
-	v.Match, v.Owner, v.Description = conditions(f.Match), f.Owner, f.Description
+	v.Match, v.Description = conditions(f.Match), f.Description
 	if !v.Counted {
 		v.Match = "counted by PromQL"
 	}
@@ -498,7 +545,7 @@ func detail(p picture, f *slo.Flow) page {
 	for i, s := range f.SLOs() {
 		one.explain(s, &v.Objectives[i])
 	}
-	out.Flow, out.Setup = v, ""
+	out.Page, out.Flow, out.Setup = "flow", v, ""
 	out.State = v.State
 	out.Title = v.State.Mark() + " " + f.Name
 	return out
@@ -538,15 +585,20 @@ func (p picture) explain(s slo.SLO, out *objectiveView) {
 		burn := n.get(series.PeriodBurnRate)
 		out.Windows = append(out.Windows, windowView{Window: period, Bad: share(burn * o.Budget()), Burn: times(burn), Period: true})
 	}
-	for _, t := range o.Tiers {
-		out.Tiers = append(out.Tiers, fmt.Sprintf("%s above %s× over both %s and %s",
-			t.Severity, strconv.FormatFloat(t.Factor, 'f', -1, 64), slo.Duration(t.Long), slo.Duration(t.Short)))
+	perSecond := math.NaN()
+	if s.Flow.Counted() {
+		perSecond = p.numbers.rates[flowKey{s.Flow.Service, s.Flow.Name}].total()
 	}
+	meaning(o, perSecond, p.now, out)
 }
 
 // spark is the errors of the last hour as two SVG paths: a bar a step, and a
 // base line where there were requests.
-type spark struct{ Bars, Base, Words string }
+type spark struct {
+	Bars, Base, Words string
+
+	worst float64 // share of a step, NaN without requests
+}
 
 const (
 	sparkPitch  = 3 // from bar to bar, for 30 of them in the 90 units of the template
@@ -575,9 +627,12 @@ func newSpark(steps []rates) spark {
 			fmt.Fprintf(&bars, "M%d %dv-%.1f", i*sparkPitch+1, sparkHeight, tall)
 		}
 	}
+	if base.Len() == 0 {
+		worst = math.NaN()
+	}
 	words := "no requests in the last hour"
 	if base.Len() > 0 {
 		words = "errors of the last hour, at most " + share(worst) + " within " + slo.Duration(hourStep)
 	}
-	return spark{Bars: bars.String(), Base: base.String(), Words: words}
+	return spark{Bars: bars.String(), Base: base.String(), Words: words, worst: worst}
 }

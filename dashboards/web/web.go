@@ -1,5 +1,6 @@
 // Package web serves the built-in pages: all flows with their objectives,
-// budgets and firing alerts at /, one flow at /flows/{service}/{flow}.
+// budgets and firing alerts at /, one flow with its charts at
+// /flows/{service}/{flow}, and the alerts, what arrives and the configuration.
 //
 // All figures come through Prometheus' own seams, so the pages work over any
 // Prometheus storage that holds the series of package series. They need no
@@ -17,8 +18,10 @@ import (
 	"html/template"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +50,15 @@ type Alert struct {
 	Severity slo.Severity
 	Since    time.Time // when it began to fire
 	Summary  string    // one line for people; empty means the objective in words
+	Silences []string  // IDs of those that keep it from being told
+}
+
+// Sample is a request of a flow whose trace can be looked at.
+type Sample struct {
+	TraceID  string // in hexadecimal
+	At       time.Time
+	Duration time.Duration
+	Bad      bool
 }
 
 // Options say what the pages show and where it comes from. The functions may
@@ -75,6 +87,24 @@ type Options struct {
 	// Notices returns what else readers have to know. Nil means nothing ever.
 	Notices func() []Notice
 
+	// Silences keeps alerts from being told for a while. Nil means that this
+	// is done elsewhere.
+	Silences *Silencing
+
+	// Setup returns what arrives. Nil means nothing ever.
+	Setup func() Setup
+
+	// Config returns how slowburn was told to run. Nil means nothing is known.
+	Config func() Config
+
+	// Samples returns traces of a flow that are worth a look, the newest first.
+	// Nil: none are shown.
+	Samples func(service, flow string) []Sample
+
+	// TraceURL is the address of a trace, with {trace_id} in its place. Empty:
+	// traces are no links.
+	TraceURL string
+
 	// Version of slowburn, shown at the foot of each page.
 	Version string
 
@@ -87,8 +117,9 @@ type Options struct {
 }
 
 // New returns the handler of the pages. It serves GET and HEAD of /,
-// /flows/{service}/{flow} and /assets/; nothing it serves has side effects. It
-// may be used from several goroutines.
+// /flows/{service}/{flow} with the data of its charts, /alerts, /setup, /config
+// and /assets/; only the forms of /alerts have side effects. It may be used from
+// several goroutines.
 func New(opt Options) (http.Handler, error) {
 	if opt.Flows == nil || opt.Engine == nil || opt.Queryable == nil {
 		return nil, errors.New("web: Flows, Engine and Queryable are required")
@@ -125,13 +156,19 @@ func New(opt Options) (http.Handler, error) {
 		templates: templates,
 		assets:    sum,
 		base:      strings.TrimSuffix(external.EscapedPath(), "/"),
-		failing:   map[part]time.Time{},
+		looks:     map[flowKey]*looked{},
+		charts:    map[chartKey]*keptCharts{},
+		past:      historyReader{source: opt.Queryable},
 	}
 
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.overview)
 	mux.HandleFunc("GET /flows/{service}/{flow}", s.flow)
+	mux.HandleFunc("GET /flows/{service}/{flow}/data", s.data)
 	mux.HandleFunc("GET /assets/{name}", s.asset)
+	s.alertsPages(mux)
+	s.setupPages(mux)
+	s.configPages(mux)
 	return secure(gzhttp.GzipHandler(mux)), nil
 }
 
@@ -142,16 +179,34 @@ type site struct {
 	assets    string // sum of all assets: part of their address
 	base      string // path prefix of all links
 
+	past historyReader
+
+	mu     sync.Mutex
+	looks  map[flowKey]*looked // by flow; that of all flows is without a key
+	charts map[chartKey]*keptCharts
+}
+
+// looked is what was last seen of a flow, or of all.
+type looked struct {
 	mu      sync.Mutex // held while the store is read: the others wait for that reading
 	last    *reading
 	failing map[part]time.Time // since when a part cannot be read
 }
 
-// reading is what one look at the store gave, and the first page made of it.
+// keepLooks is how many flows are kept that somebody looked at.
+const keepLooks = 100
+
+// reading is what one look at the store gave, and the pages made of it.
 type reading struct {
 	picture
-	html []byte
+	first page // the overview of all flows
+
+	mu   sync.Mutex
+	html map[string][]byte // of overviews, by selection
 }
+
+// keepPages is how many selections are kept of a reading.
+const keepPages = 50
 
 // secure sets the headers every answer has, errors included.
 func secure(next http.Handler) http.Handler {
@@ -172,23 +227,43 @@ func (s *site) overview(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	write(w, http.StatusOK, now.html)
-}
-
-// flow serves the page of one flow.
-func (s *site) flow(w http.ResponseWriter, r *http.Request) {
-	now, err := s.look(r.Context())
+	html, err := now.overview(s, newSelection(r.URL.Query()))
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	status, shown := http.StatusNotFound, page{Base: s.base, Title: "No such flow"}
-	for i := range now.flows {
-		if f := &now.flows[i]; f.Service == r.PathValue("service") && f.Name == r.PathValue("flow") {
-			status, shown = http.StatusOK, detail(now.picture, f)
-		}
+	write(w, http.StatusOK, html)
+}
+
+// overview returns the first page with the flows of a selection.
+func (now *reading) overview(s *site, sel selection) ([]byte, error) {
+	key := sel.query()
+	now.mu.Lock()
+	defer now.mu.Unlock()
+	if html, ok := now.html[key]; ok {
+		return html, nil
 	}
-	html, err := s.render("flow.html", shown)
+	shown := now.first.narrow(sel)
+	html, err := s.render("overview.html", &shown)
+	if err == nil && len(now.html) < keepPages {
+		now.html[key] = html
+	}
+	return html, err
+}
+
+// flow serves the page of one flow.
+func (s *site) flow(w http.ResponseWriter, r *http.Request) {
+	key := flowKey{r.PathValue("service"), r.PathValue("flow")}
+	now, err := s.lookAt(r.Context(), key)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	status, shown := http.StatusNotFound, flowPage{page: page{frame: frame{Page: "flow", Title: "No such flow"}}}
+	if f := find(now.flows, key); f != nil {
+		status, shown = http.StatusOK, s.detail(r.Context(), now.picture, f, r.URL.Query().Get("range"))
+	}
+	html, err := s.render("flow.html", &shown)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -205,57 +280,89 @@ func (s *site) asset(w http.ResponseWriter, r *http.Request) {
 	http.ServeFileFS(w, r, assetFiles, "assets/"+r.PathValue("name"))
 }
 
-// look returns the current reading, made now unless one is fresh enough.
-func (s *site) look(ctx context.Context) (*reading, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
-	if s.last != nil && now.Sub(s.last.now) < keepView {
-		return s.last, nil
-	}
-	p := picture{
-		now:    now,
-		dataAt: s.opt.DataAt(),
-		flows:  s.opt.Flows(),
-		alerts: s.opt.Alerts(),
-		reload: s.opt.ConfigFault(),
-		base:   s.base,
+// look returns the current reading of all flows, made now unless one is fresh
+// enough.
+func (s *site) look(ctx context.Context) (*reading, error) { return s.lookAt(ctx, flowKey{}) }
 
-		notices: s.opt.Notices(),
+// lookAt returns the current reading of one flow, which has what its page
+// shows; of all flows without a key.
+func (s *site) lookAt(ctx context.Context, key flowKey) (*reading, error) {
+	p := picture{now: time.Now(), flows: s.opt.Flows(), base: s.base}
+	var only *slo.Flow
+	if key != (flowKey{}) {
+		if only = find(p.flows, key); only == nil {
+			return &reading{picture: p}, nil
+		}
 	}
+	l := s.looked(key)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.now = time.Now()
+	if l.last != nil && p.now.Sub(l.last.now) < keepView {
+		return l.last, nil
+	}
+	p.dataAt, p.alerts = s.opt.DataAt(), s.opt.Alerts()
+	p.reload, p.notices = s.opt.ConfigFault(), s.opt.Notices()
 	if p.at = p.dataAt; p.at.IsZero() {
-		p.at = now
+		p.at = p.now
 	}
-	if s.last != nil && s.last.at.Equal(p.at) && len(s.last.numbers.faults) == 0 {
-		p.numbers = s.last.numbers // nothing was written since
+	if l.last != nil && l.last.at.Equal(p.at) && len(l.last.numbers.faults) == 0 {
+		p.numbers = l.last.numbers // nothing was written since
 	} else {
 		// Others may wait for this: it goes on when its first viewer leaves.
-		p.numbers = s.read(context.WithoutCancel(ctx), p.flows, p.at)
+		var before numbers
+		if l.last != nil {
+			before = l.last.numbers
+		}
+		p.numbers = s.read(context.WithoutCancel(ctx), p.flows, only, p.at, before)
 	}
-	p.faults = s.faults(p.numbers.faults, now)
-	html, err := s.render("overview.html", overview(p))
-	if err != nil {
-		return nil, err
+	p.faults = l.faults(s.opt.Logger, p.numbers.faults, p.now)
+	l.last = &reading{picture: p, html: map[string][]byte{}}
+	if only == nil {
+		l.last.first = overview(p)
 	}
-	s.last = &reading{picture: p, html: html}
-	return s.last, nil
+	return l.last, nil
+}
+
+// looked returns what is kept of a flow.
+func (s *site) looked(key flowKey) *looked {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.looks[key]
+	if l == nil {
+		if len(s.looks) > keepLooks {
+			maps.DeleteFunc(s.looks, func(k flowKey, _ *looked) bool { return k != flowKey{} })
+		}
+		l = &looked{failing: map[part]time.Time{}}
+		s.looks[key] = l
+	}
+	return l
+}
+
+// find returns a flow, or nil.
+func find(flows []slo.Flow, key flowKey) *slo.Flow {
+	i := slices.IndexFunc(flows, func(f slo.Flow) bool { return f.Service == key.service && f.Name == key.flow })
+	if i < 0 {
+		return nil
+	}
+	return &flows[i]
 }
 
 // faults tells what cannot be read and since when, and logs what is new. The
-// caller holds s.mu.
-func (s *site) faults(now map[part]error, at time.Time) []Notice {
+// caller holds l.mu.
+func (l *looked) faults(logger *slog.Logger, now map[part]error, at time.Time) []Notice {
 	var out []Notice
 	for _, p := range parts {
 		err := now[p]
 		if err == nil {
-			delete(s.failing, p)
+			delete(l.failing, p)
 			continue
 		}
-		since, old := s.failing[p]
+		since, old := l.failing[p]
 		if !old {
 			since = at
-			s.failing[p] = at
-			s.opt.Logger.Warn("page cannot be completed", "missing", string(p), "err", err)
+			l.failing[p] = at
+			logger.Warn("page cannot be completed", "missing", string(p), "err", err)
 		}
 		out = append(out, Notice{
 			What:   fmt.Sprintf("%s cannot be read since %s (%s). The rest of the page is current.", p, clock(since, at), words.Span(at.Sub(since))),
@@ -265,11 +372,12 @@ func (s *site) faults(now map[part]error, at time.Time) []Notice {
 	return out
 }
 
-// render executes a template.
-func (s *site) render(name string, p page) ([]byte, error) {
-	p.Assets, p.Version = s.assets, s.opt.Version
+// render executes a template over the view of a page, whose frame it completes.
+func (s *site) render(name string, view interface{ around() *frame }) ([]byte, error) {
+	f := view.around()
+	f.Base, f.Assets, f.Version = s.base, s.assets, s.opt.Version
 	var b bytes.Buffer
-	if err := s.templates.ExecuteTemplate(&b, name, p); err != nil {
+	if err := s.templates.ExecuteTemplate(&b, name, view); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil

@@ -3,12 +3,13 @@ package web
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -204,13 +205,16 @@ func TestFlowPage(t *testing.T) {
 	}
 	got := text(all(doc, tag("main"))[0])
 	for _, want := range []string{
-		"All flows checkout POST /api/checkout on shop · owner payments · runbook",
+		"checkout POST /api/checkout on shop · owner payments · runbook",
 		"page checkout 3.1% errors",
 		"rate 42/s errors 3.1% p50 80 ms",
 		"99.9% succeed over 30d burning 31 of every 1,000 requests fail; 1 may. Since counting began: 561 of 812,345 requests. 31% left gone in 7 h",
 		"5m 3.1% 31×", "1h 0.65% 6.5×", "30d 0.07% 0.7×",
-		"page above 14.4× over both 1h and 5m",
-		"written in slos.yaml:7:9",
+		"page 14.4× 1h and 5m 1.44% 2% 51.8 s 4 min 56 s",
+		"to burn at 14.4×, 14.4 × 0.1% = 1.44% must be bad. 1h of that spend 14.4 × 1h / 30d = 2% of the budget.",
+		"If everything is bad, the whole budget is spent in 43 min 12 s.",
+		"written in slos.yaml:7:9, in full: succeed: 99.9%",
+		"Alerts of the last 30 days",
 		"95% under 300ms over 30d calm 5.9 of every 100 requests take longer than 300ms; 5 may.",
 	} {
 		if !strings.Contains(got, want) {
@@ -315,15 +319,28 @@ func TestStates(t *testing.T) {
 type broken struct {
 	promql.QueryEngine
 	metric string
-	asked  *int
+	asked  *atomic.Int64
 }
 
 func (b broken) NewInstantQuery(ctx context.Context, q storage.Queryable, opts promql.QueryOpts, qs string, ts time.Time) (promql.Query, error) {
-	*b.asked++
+	b.asked.Add(1)
 	if strings.Contains(qs, b.metric) {
 		return nil, errors.New("query timed out in <engine>")
 	}
 	return b.QueryEngine.NewInstantQuery(ctx, q, opts, qs, ts)
+}
+
+// brokenRange is an engine that answers nothing about one metric over time.
+type brokenRange struct {
+	promql.QueryEngine
+	metric string
+}
+
+func (b brokenRange) NewRangeQuery(ctx context.Context, q storage.Queryable, opts promql.QueryOpts, qs string, start, end time.Time, step time.Duration) (promql.Query, error) {
+	if strings.Contains(qs, b.metric) {
+		return nil, errors.New("query timed out in <engine>")
+	}
+	return b.QueryEngine.NewRangeQuery(ctx, q, opts, qs, start, end, step)
 }
 
 // TestFaults breaks one query at a time: the page says what is missing and
@@ -348,7 +365,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			opt := incident().options(t)
-			opt.Engine = broken{opt.Engine, tc.metric, new(int)}
+			opt.Engine = broken{opt.Engine, tc.metric, new(atomic.Int64)}
 			_, doc := get(t, newSite(t, opt), "/")
 			if got := only(t, doc, tag("h1")); got != tc.headline {
 				t.Errorf("headline = %q, want %q", got, tc.headline)
@@ -367,7 +384,7 @@ func TestFaults(t *testing.T) {
 		site := incident()
 		site.alerts = nil
 		opt := site.options(t)
-		opt.Engine = broken{opt.Engine, "slo:", new(int)}
+		opt.Engine = broken{opt.Engine, "slo:", new(atomic.Int64)}
 		_, doc := get(t, newSite(t, opt), "/")
 		if got, want := only(t, doc, tag("h1")), "The budgets cannot be read"; got != want {
 			t.Errorf("headline = %q, want %q: silence is not calm", got, want)
@@ -381,12 +398,13 @@ type none struct{}
 func (none) Querier(int64, int64) (storage.Querier, error) { return storage.NoopQuerier(), nil }
 
 // TestReadingIsShared holds that viewers cost one reading a flush, or one a
-// second while a query goes wrong, and that a fault keeps the time it began.
+// second while a query goes wrong, of each page they look at, and that a fault keeps the time it began.
 func TestReadingIsShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		engine := promql.NewEngine(promql.EngineOpts{MaxSamples: 1e6, Timeout: time.Second})
 		defer engine.Close()
-		asked, flushed := 0, time.Now()
+		var asked atomic.Int64
+		flushed := time.Now()
 		ask := broken{engine, "nothing", &asked}
 		flows := []slo.Flow{flowOf("shop", "checkout", 0.999, 0)}
 		opt := Options{
@@ -404,30 +422,30 @@ func TestReadingIsShared(t *testing.T) {
 				_, doc = get(t, h, "/")
 				get(t, h, "/flows/shop/checkout")
 			}
-			if asked != want {
-				t.Errorf("at %s: %d instant queries so far, want %d", time.Now().Format("05s"), asked, want)
+			if got := asked.Load(); got != int64(want) {
+				t.Errorf("at %s: %d instant queries so far, want %d", time.Now().Format("05s"), got, want)
 			}
 			return doc
 		}
-		look(50, 3)
+		look(50, 6)
 		time.Sleep(5 * time.Second)
-		look(50, 3)
+		look(50, 6)
 		flushed = time.Now()
 		time.Sleep(time.Second)
-		look(50, 6)
+		look(50, 12)
 
 		ask.metric = "slowburn_flow_duration_seconds"
 		flushed = flushed.Add(time.Second)
 		time.Sleep(time.Second)
-		look(50, 9)
+		look(50, 18)
 		time.Sleep(53 * time.Second)
-		notice := texts(all(look(50, 12), class("notice")))
+		notice := texts(all(look(50, 24), class("notice")))
 		if want := "Latencies cannot be read since 00:00 UTC (53 s)."; len(notice) != 3 || !strings.HasPrefix(notice[2], want) {
 			t.Errorf("notices = %q, want the last to begin with %q", notice, want)
 		}
 		ask.metric = "nothing"
 		time.Sleep(time.Second)
-		if notice := texts(all(look(50, 15), class("notice"))); len(notice) != 2 {
+		if notice := texts(all(look(50, 30), class("notice"))); len(notice) != 2 {
 			t.Errorf("notices after the query works again = %q, want that of the data's age", notice)
 		}
 	})
@@ -495,7 +513,7 @@ func TestInert(t *testing.T) {
 		}
 		for _, doc := range []*html.Node{first, detail} {
 			for _, n := range all(doc, tag("a")) {
-				if href := attr(n, "href"); !strings.HasPrefix(href, "/") || strings.HasPrefix(href, "//") {
+				if href := attr(n, "href"); !strings.HasPrefix(href, "/") && !strings.HasPrefix(href, "?") || strings.HasPrefix(href, "//") {
 					t.Errorf("%q: link to %q, want a path of ours", payload, href)
 				}
 			}
@@ -594,6 +612,9 @@ func TestAssets(t *testing.T) {
 	}
 	for _, ref := range refs {
 		path, ok := strings.CutPrefix(ref, "/slow%20burn")
+		if strings.HasPrefix(ref, "?") { // of the page itself
+			path, ok = "/"+ref, true
+		}
 		if !ok {
 			t.Errorf("reference %q lacks the prefix of the external URL", ref)
 			continue
@@ -629,28 +650,68 @@ func TestNewWantsItsSources(t *testing.T) {
 	}
 }
 
-func BenchmarkOverview(b *testing.B) {
+// thousand is a site over a store with 1,000 flows of two objectives each.
+func thousand(b *testing.B) (Options, []slo.Flow) {
+	b.Helper()
 	var scripts []script
-	for range 30 {
-		for _, s := range shop() {
-			s.flow.Service += strings.Repeat("x", len(scripts)/7)
-			scripts = append(scripts, s)
-		}
+	for i := range 1000 {
+		s := shop()[i%6]
+		s.flow = flowOf(fmt.Sprintf("service-%d", i/20), fmt.Sprintf("%s-%d", s.flow.Name, i), 0.999, 300*time.Millisecond)
+		s.slos = map[string]map[string]float64{"availability": figures(0.999, 0.31, 0.031, 0.0065), "latency": figures(0.95, 0.52, 0.059, 0.04)}
+		scripts = append(scripts, s)
 	}
 	opt := fixture{scripts: scripts}.options(b)
+	return opt, opt.Flows()
+}
+
+// visit measures what a page of a site costs: of a new site, which reads the
+// store as after each flush, or of one that keeps its readings. It reports the
+// size of the page as well.
+func visit(b *testing.B, opt Options, path string, fresh bool) {
 	h := newSite(b, opt)
-	s := &site{opt: opt, failing: map[part]time.Time{}}
-	flows := opt.Flows()
-	b.Run("read 210 flows", func(b *testing.B) {
+	var w *httptest.ResponseRecorder
+	for b.Loop() {
+		if fresh {
+			b.StopTimer()
+			h = newSite(b, opt)
+			b.StartTimer()
+		}
+		w = httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	}
+	if w.Code != http.StatusOK {
+		b.Fatalf("GET %s = %d, want 200", path, w.Code)
+	}
+	b.ReportMetric(float64(w.Body.Len()), "B/page")
+	w = httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	r.Header.Set("Accept-Encoding", "gzip")
+	h.ServeHTTP(w, r)
+	b.ReportMetric(float64(w.Body.Len()), "B/zipped")
+}
+
+// BenchmarkOverview measures the first page of 1,000 flows.
+func BenchmarkOverview(b *testing.B) {
+	opt, flows := thousand(b)
+	s := &site{opt: opt}
+	b.Run("read", func(b *testing.B) {
 		for b.Loop() {
-			s.read(b.Context(), flows, opt.DataAt())
+			s.read(b.Context(), flows, nil, opt.DataAt(), numbers{})
 		}
 	})
-	b.Run("page from a reading", func(b *testing.B) {
-		for b.Loop() {
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
-			_, _ = io.Copy(io.Discard, w.Body)
-		}
-	})
+	b.Run("fresh", func(b *testing.B) { visit(b, opt, "/", true) })
+	b.Run("kept", func(b *testing.B) { visit(b, opt, "/", false) })
+	b.Run("searched", func(b *testing.B) { visit(b, opt, "/?q=checkout&sort=-p95", true) })
+}
+
+// BenchmarkFlow measures the page of one of 1,000 flows and what its charts
+// show.
+func BenchmarkFlow(b *testing.B) {
+	opt, flows := thousand(b)
+	path := "/flows/" + flows[1].Service + "/" + flows[1].Name
+	b.Run("fresh", func(b *testing.B) { visit(b, opt, path, true) })
+	b.Run("kept", func(b *testing.B) { visit(b, opt, path, false) })
+	for _, r := range []string{"1h", "6h", "30d"} {
+		b.Run("data "+r, func(b *testing.B) { visit(b, opt, path+"/data?range="+r, true) })
+	}
 }
