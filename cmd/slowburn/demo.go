@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -18,12 +17,6 @@ import (
 
 	"github.com/prometheus/prometheus/storage"
 	"github.com/spf13/cobra"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
-	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	"go.opentelemetry.io/otel/trace"
 
 	"github.com/slowburn-slo/slowburn/alerts/slack"
 	"github.com/slowburn-slo/slowburn/collector"
@@ -221,7 +214,7 @@ func (d *demo) story(ctx context.Context) error {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		failed <- d.send(traffic, changes)
+		failed <- sendShop(traffic, d.shop, d.server.otlp.GRPCAddr().String(), changes)
 	}()
 	defer func() {
 		stop()
@@ -328,72 +321,6 @@ func (d *demo) status() {
 		}
 		d.say("checkout %5.1f%% errors over %s · burns %.1f× · %.1f%% of the month's budget left · %s",
 			100*now, slo.Duration(state.Windows[0].Length), burn, 100*slo.BudgetLeft(period, s.Objective.Target), word)
-	}
-}
-
-// send makes the shop's requests as spans and sends them with the OpenTelemetry
-// SDK, until ctx ends. Changes to the shop are made between two requests.
-func (d *demo) send(ctx context.Context, changes <-chan func(*synth.Model)) error {
-	exporter, err := otlptracegrpc.New(ctx,
-		otlptracegrpc.WithEndpoint(d.server.otlp.GRPCAddr().String()),
-		otlptracegrpc.WithInsecure(),
-		otlptracegrpc.WithCompressor("gzip"))
-	if err != nil {
-		return err
-	}
-	// One provider a version: service.version belongs to the resource. All of
-	// them share the exporter.
-	providers := map[string]*sdktrace.TracerProvider{}
-	defer func() {
-		flush, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		defer cancel()
-		for _, p := range providers {
-			_ = p.ForceFlush(flush)
-		}
-		for _, p := range providers {
-			_ = p.Shutdown(flush) // the first one ends the exporter for all
-		}
-	}()
-	tracer := func(version string) trace.Tracer {
-		if p, ok := providers[version]; ok {
-			return p.Tracer("demo")
-		}
-		p := sdktrace.NewTracerProvider(
-			sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(time.Second)),
-			sdktrace.WithResource(resource.NewSchemaless(
-				attribute.String("service.name", d.shop.Service),
-				attribute.String("service.version", version))))
-		providers[version] = p
-		return p.Tracer("demo")
-	}
-	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 1))
-	next := d.shop.Next(rng, time.Now())
-	for {
-		wait := time.NewTimer(time.Until(next.Start))
-		select {
-		case <-ctx.Done():
-			wait.Stop()
-			return nil
-		case change := <-changes:
-			change(d.shop)
-			wait.Stop()
-			next = d.shop.Next(rng, time.Now())
-			continue
-		case <-wait.C:
-		}
-		end := next.End()
-		_, sp := tracer(next.Version).Start(context.Background(), next.Method+" "+next.Route,
-			trace.WithTimestamp(next.Start), trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
-				attribute.String("http.request.method", next.Method),
-				attribute.String("http.route", next.Route),
-				attribute.String("url.path", next.Path),
-				attribute.Int("http.response.status_code", next.Status)))
-		if next.Failed {
-			sp.SetStatus(codes.Error, "")
-		}
-		// The span ends when the request does: up to a second from now.
-		time.AfterFunc(time.Until(end), func() { sp.End(trace.WithTimestamp(end)) })
-		next = d.shop.Next(rng, next.Start)
 	}
 }
 

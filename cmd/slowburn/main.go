@@ -66,10 +66,14 @@ Two objectives of one flow, in a file of their own:
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newServe(), newDemo(), newValidate(), newExplain(), newConvert(), newSchema(), newGenerate(), newDoctor(), newVersion())
+	root.AddCommand(newServe(), newStatus(), newAlerts(), newDemo(), newShop(), newValidate(), newExplain(), newConvert(), newSchema(),
+		newGenerate(), newPush(), newDoctor(), newVersion())
 	root.CompletionOptions.HiddenDefaultCmd = true
 	for _, cmd := range root.Commands() {
 		fromEnvironment(cmd)
+		for _, sub := range cmd.Commands() {
+			fromEnvironment(sub)
+		}
 	}
 	return root
 }

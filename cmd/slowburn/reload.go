@@ -122,15 +122,19 @@ func (s *server) reload(cause string) {
 		return loaded, nil
 	}()
 	if err != nil {
-		fault := err.Error()
-		s.fault.Store(&fault)
+		inForce := *s.reloaded.Load()
+		inForce.refused, inForce.fault = began, err
+		s.reloaded.Store(&inForce)
 		s.telemetry.reloaded(false)
-		s.logger.Error("the new configuration was refused, the old one goes on", "cause", cause, "err", fault)
+		s.logger.Error("the new configuration was refused, the old one goes on", "cause", cause, "err", err.Error())
 		return
 	}
-	none := ""
-	s.fault.Store(&none)
+	s.reloaded.Store(&reloaded{at: began, cause: cause, changes: changes(was, loaded.Flows), warnings: loaded.Warnings})
 	s.telemetry.reloaded(true)
+	select {
+	case s.changed <- struct{}{}:
+	default: // somebody is about to look anyway
+	}
 	s.logger.Info("configuration reloaded", "cause", cause, "flows", len(loaded.Flows), "slos", len(slo.All(loaded.Flows)))
 	s.warn(loaded.Warnings)
 	s.compare(was, loaded.Flows, began)

@@ -31,6 +31,8 @@ import (
 	"github.com/slowburn-slo/slowburn/collector/probe"
 	"github.com/slowburn-slo/slowburn/collector/store"
 	"github.com/slowburn-slo/slowburn/dashboards/api"
+	v1 "github.com/slowburn-slo/slowburn/dashboards/api/v1"
+	"github.com/slowburn-slo/slowburn/dashboards/push"
 	"github.com/slowburn-slo/slowburn/dashboards/web"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/query"
@@ -48,6 +50,8 @@ type config struct {
 	externalURL string
 	slackFile   string
 	slackURL    slack.Secret // from the file or SLACK_WEBHOOK_URL
+	slack       slackConfig
+	grafana     grafanaConfig
 	retention   time.Duration
 	flush       time.Duration
 	maxBytes    int64
@@ -103,6 +107,9 @@ A Grafana data source of type Prometheus at http://localhost:9595 reads all seri
 			if c.slackURL, err = slackSecret(c.slackFile); err != nil {
 				return err
 			}
+			if err := c.slack.read(!c.slackURL.Empty()); err != nil {
+				return err
+			}
 			s, err := newServer(cmd.Context(), c, logger)
 			if err != nil {
 				return err
@@ -118,6 +125,8 @@ A Grafana data source of type Prometheus at http://localhost:9595 reads all seri
 	f.StringVar(&c.otlpHTTP, "otlp-http-listen", "127.0.0.1:4318", "address of OTLP/HTTP")
 	f.StringVar(&c.externalURL, "external-url", "", "where people reach the pages, for links in messages (default http://<listen>)")
 	f.StringVar(&c.slackFile, "slack-webhook-url-file", "", "file with the address of a Slack incoming webhook (or set SLACK_WEBHOOK_URL)")
+	c.slack.flags(f)
+	c.grafana.flags(f, "grafana-", "also keep the dashboards of a Grafana in step with the flows, e.g. https://grafana.example")
 	f.DurationVar(&c.retention, "retention", store.DefaultRetention, "how long series are kept")
 	f.DurationVar(&c.flush, "flush-interval", collector.DefaultFlush, "how often counts reach the disk: what a kill -9 can lose")
 	f.Int64Var(&c.maxBytes, "otlp-max-bytes", 64<<20, "largest OTLP request, in bytes after decompression")
@@ -152,8 +161,8 @@ type server struct {
 	config   config
 	logger   *slog.Logger
 	flows    atomic.Pointer[[]slo.Flow]
-	fault    atomic.Pointer[string] // of the newest configuration, when it was refused
-	loaded   [32]byte               // fingerprint of the files at the start
+	reloaded atomic.Pointer[reloaded] // replaced as a whole
+	loaded   [32]byte                 // fingerprint of the files at the start
 	renames  atomic.Pointer[[]rename]
 	stopping atomic.Bool
 
@@ -167,6 +176,11 @@ type server struct {
 	alerts    *alertmanager.Alertmanager
 	messages  *messages
 
+	dashboards *push.Client  // nil: nobody's Grafana is kept in step
+	changed    chan struct{} // a reload changed the flows; holds one
+
+	size size // of the data directory
+
 	external *url.URL
 	listener net.Listener
 	http     *http.Server
@@ -177,7 +191,7 @@ type server struct {
 // newServer opens and checks everything and starts nothing: after an error all
 // is closed again.
 func newServer(ctx context.Context, c config, logger *slog.Logger) (_ *server, err error) {
-	s := &server{config: c, logger: logger}
+	s := &server{config: c, logger: logger, changed: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -190,6 +204,11 @@ func newServer(ctx context.Context, c config, logger *slog.Logger) (_ *server, e
 	if err != nil {
 		return nil, err
 	}
+	if c.grafana.url != "" {
+		if s.dashboards, err = c.grafana.client("grafana-"); err != nil {
+			return nil, err
+		}
+	}
 	// Before the files are read, so that a change meanwhile is noticed. Without
 	// a fingerprint the first look reads them again.
 	s.loaded, _ = fingerprint(c.slos)
@@ -200,8 +219,7 @@ func newServer(ctx context.Context, c config, logger *slog.Logger) (_ *server, e
 	flows := loaded.Flows
 	s.warn(loaded.Warnings)
 	s.flows.Store(&flows)
-	none := ""
-	s.fault.Store(&none)
+	s.reloaded.Store(&reloaded{at: time.Now(), cause: "start", warnings: loaded.Warnings})
 	s.renames.Store(&[]rename{})
 
 	if s.listener, err = net.Listen("tcp", c.listen); err != nil {
@@ -324,16 +342,26 @@ func (s *server) routes() error {
 		Alerts: s.firing,
 		DataAt: func() time.Time { at, _ := s.pipeline.LastFlush(); return at },
 		ConfigFault: func() string {
-			return *s.fault.Load()
+			if err := s.reloaded.Load().fault; err != nil {
+				return err.Error()
+			}
+			return ""
 		},
-		Notices: func() []web.Notice { return s.notices(time.Now()) },
+		Notices:  func() []web.Notice { return s.notices(time.Now()) },
+		TraceURL: s.config.slack.traceURL,
+		Silences: s.silencing(), Setup: s.setup, Config: s.configuration, Samples: s.samples,
 		Version: version, ExternalURL: s.external.String(), Logger: s.logger.With("component", "web"),
 	})
 	if err != nil {
 		return err
 	}
+	own, err := s.api()
+	if err != nil {
+		return err
+	}
 	r := chi.NewRouter()
 	r.Mount("/api/v1", queries)
+	r.Mount(v1.Prefix, own)
 	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.telemetry.registry, promhttp.HandlerOpts{}))
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	r.Get("/readyz", s.readyz)
@@ -382,6 +410,11 @@ func (s *server) unready(now time.Time) []string {
 
 // firing returns the alerts that fire now, for the pages.
 func (s *server) firing() []web.Alert {
+	silences, err := s.alerts.Silences()
+	if err != nil {
+		s.logger.Error("silences cannot be read; alerts are shown as if there were none", "err", err)
+	}
+	now := time.Now()
 	var out []web.Alert
 	for _, rule := range s.evaluator.Manager().AlertingRules() {
 		for _, a := range rule.ActiveAlerts() {
@@ -393,6 +426,7 @@ func (s *server) firing() []web.Alert {
 				Severity: slo.Severity(a.Labels.Get(series.Severity)),
 				Since:    a.FiredAt,
 				Summary:  a.Annotations.Get("summary"),
+				Silences: silenced(silences, a.Labels.Map(), now),
 			})
 		}
 	}
@@ -407,12 +441,12 @@ func (s *server) run(ctx context.Context) error {
 	s.logger.Info("slowburn is up", "version", version,
 		"pages", "http://"+s.listener.Addr().String(),
 		"otlp_grpc", s.otlp.GRPCAddr().String(), "otlp_http", s.otlp.HTTPAddr().String(),
-		"flows", len(*s.flows.Load()), "slos", len(slo.All(*s.flows.Load())), "slack", !s.config.slackURL.Empty())
+		"flows", len(*s.flows.Load()), "slos", len(slo.All(*s.flows.Load())), "slack", s.messages.slack != nil)
 	if !s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		s.logger.Warn("pages and API are open to the network without a password", "listen", s.listener.Addr().String())
 	}
-	if s.config.slackURL.Empty() {
-		s.logger.Warn("no Slack webhook: alerts are shown on the pages only; set SLACK_WEBHOOK_URL or --slack-webhook-url-file")
+	if s.messages.slack == nil {
+		s.logger.Warn("no Slack webhook and no bot token: alerts are shown on the pages only; set SLACK_WEBHOOK_URL or SLACK_BOT_TOKEN")
 	}
 
 	var g rungroup.Group
@@ -432,6 +466,11 @@ func (s *server) run(ctx context.Context) error {
 	stage(&g, s.evaluator.Run)
 	if s.remote != nil {
 		stage(&g, s.remote.Run)
+	}
+	if s.dashboards != nil {
+		stage(&g, func(ctx context.Context) error {
+			return keepDashboards(ctx, s.dashboards, func() []slo.Flow { return *s.flows.Load() }, s.changed, s.logger.With("component", "grafana"))
+		})
 	}
 	stage(&g, s.alerts.Run)
 	stage(&g, s.serveHTTP)

@@ -547,7 +547,7 @@ func TestWebhookURLIsNowhere(t *testing.T) {
 	checkout := shopper(t, s)
 	eventually(t, 30*time.Second, func() error {
 		checkout(10, true)
-		if s.messages.webhook.FailingSince().IsZero() {
+		if s.messages.slack.FailingSince().IsZero() {
 			return fmt.Errorf("no message was refused yet")
 		}
 		return nil

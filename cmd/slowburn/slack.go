@@ -2,22 +2,63 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"math"
 	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/alertmanager/alert"
 	"github.com/prometheus/alertmanager/notify"
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/storage"
+	"github.com/prometheus/prometheus/tsdb/chunkenc"
+	"github.com/spf13/pflag"
 
 	"github.com/slowburn-slo/slowburn/alerts/slack"
+	"github.com/slowburn-slo/slowburn/alerts/slack/chart"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/ledger"
+	"github.com/slowburn-slo/slowburn/slo/series"
 )
 
 // slackStuck is for how long Slack may be out of reach before slowburn says it
 // is not ready: a restart of either takes less.
 const slackStuck = 5 * time.Minute
+
+// slackConfig is what serve is told about Slack besides the webhook.
+type slackConfig struct {
+	tokenFile string
+	token     slack.Secret // from the file or SLACK_BOT_TOKEN
+	channel   string
+	traceURL  string
+}
+
+func (c *slackConfig) flags(f *pflag.FlagSet) {
+	f.StringVar(&c.tokenFile, "slack-bot-token-file", "", "file with a Slack bot token (or set SLACK_BOT_TOKEN): one message per incident, edited in place, with a chart and a thread")
+	f.StringVar(&c.channel, "slack-channel", "", "channel of alerts whose flow names none, e.g. #alerts; needed with a bot token only")
+	f.StringVar(&c.traceURL, "trace-url", "", "address of a trace with {trace_id} in it, for links in messages, e.g. https://grafana.example/explore?trace={trace_id}")
+}
+
+// read reads the bot token, if there is one, from its file or the environment.
+// webhook says that one is there too.
+func (c *slackConfig) read(webhook bool) (err error) {
+	c.token = slack.NewSecret(os.Getenv("SLACK_BOT_TOKEN"))
+	if c.tokenFile != "" {
+		if c.token, err = slack.ReadSecret(c.tokenFile); err != nil {
+			return fmt.Errorf("--slack-bot-token-file: %w", err)
+		}
+	}
+	if !c.token.Empty() && webhook {
+		return errors.New("there are both a Slack webhook and a bot token; want one of them: a bot says all that a webhook does")
+	}
+	return nil
+}
 
 // slackSecret reads the webhook's address from a file, or from the environment.
 // It is empty when there is neither.
@@ -32,39 +73,55 @@ func slackSecret(file string) (slack.Secret, error) {
 	return s, nil
 }
 
-// messages is who is told of alerts: Slack or, where no webhook is given, the
-// log.
+// messages is who is told of alerts: Slack or, where neither a webhook nor a
+// bot token is given, the log.
 type messages struct {
-	webhook *slack.Webhook // nil without one
-	logger  *slog.Logger
+	slack  sender // nil without one
+	logger *slog.Logger
 }
 
-func (s *server) newMessages() (*messages, error) {
-	m := &messages{logger: s.logger.With("component", "slack")}
-	if s.config.slackURL.Empty() {
-		return m, nil
+// sender is a slack.Webhook or a slack.Bot.
+type sender interface {
+	Channel(name string) notify.Notifier
+	FailingSince() time.Time
+}
+
+// newMessages tells as a bot where there is a token, else through the webhook.
+func (s *server) newMessages() (m *messages, err error) {
+	c := s.config.slack
+	m = &messages{logger: s.logger.With("component", "slack")}
+	switch {
+	case !c.token.Empty():
+		m.slack, err = slack.NewBot(slack.BotOptions{
+			Token: c.token, Channel: c.channel, File: filepath.Join(s.config.dataDir, "slack-messages.json"),
+			Facts: s.factsWithChart, ExternalURL: s.external, TraceURL: c.traceURL,
+			Logger: m.logger, Registerer: s.telemetry.registry,
+		})
+	case !s.config.slackURL.Empty():
+		m.slack, err = slack.New(slack.Options{
+			URL: s.config.slackURL, Facts: s.facts, ExternalURL: s.external, TraceURL: c.traceURL,
+			Logger: m.logger, Registerer: s.telemetry.registry,
+		})
 	}
-	var err error
-	m.webhook, err = slack.New(slack.Options{
-		URL: s.config.slackURL, Facts: s.facts, ExternalURL: s.external,
-		Logger: m.logger, Registerer: s.telemetry.registry,
-	})
-	return m, err
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 func (m *messages) notifier(channel string) notify.Notifier {
-	if m.webhook == nil {
+	if m.slack == nil {
 		return logged{m.logger}
 	}
-	return m.webhook.Channel(channel)
+	return m.slack.Channel(channel)
 }
 
 // stuck says when messages have not gone out for too long.
 func (m *messages) stuck(now time.Time) []string {
-	if m.webhook == nil {
+	if m.slack == nil {
 		return nil
 	}
-	since := m.webhook.FailingSince()
+	since := m.slack.FailingSince()
 	if since.IsZero() || now.Sub(since) < slackStuck {
 		return nil
 	}
@@ -93,6 +150,74 @@ func (s *server) facts(id string, firedAt time.Time) (slack.Facts, bool) {
 	return slack.Facts{}, false
 }
 
+// factsWithChart adds what the store knows of the incident's course.
+func (s *server) factsWithChart(id string, firedAt time.Time) (slack.Facts, bool) {
+	f, ok := s.facts(id, firedAt)
+	if !ok {
+		return f, false
+	}
+	for _, o := range slo.All(*s.flows.Load()) {
+		if o.ID() != id {
+			continue
+		}
+		c := chartOf(o, f.Since, time.Now())
+		ctx, cancel := context.WithTimeout(context.Background(), chartPatience)
+		defer cancel()
+		var err error
+		if c.Points, err = course(ctx, s.store, o, c.From, c.To); err != nil || len(c.Points) < 2 {
+			s.logger.Debug("a message goes without a chart", "slo", id, "points", len(c.Points), "err", err)
+			return f, true
+		}
+		f.Chart = c
+	}
+	return f, true
+}
+
+const (
+	// chartPatience is how long the store may take: a page is not to wait.
+	chartPatience = 2 * time.Second
+
+	// chartPoints are as many as a chart shows apart.
+	chartPoints = 360
+)
+
+// course returns the share of bad events over the SLO's shortest window, the
+// worst of each step, with a NaN where there was none for three steps.
+func course(ctx context.Context, from storage.Queryable, o slo.SLO, begin, end time.Time) ([]chart.Point, error) {
+	step := max(end.Sub(begin)/chartPoints, 15*time.Second).Milliseconds()
+	q, err := from.Querier(begin.UnixMilli(), end.UnixMilli())
+	if err != nil {
+		return nil, err
+	}
+	defer q.Close()
+	set := q.Select(ctx, true, &storage.SelectHints{Start: begin.UnixMilli(), End: end.UnixMilli()},
+		labels.MustNewMatcher(labels.MatchEqual, model.MetricNameLabel, series.ErrorRatio(o.Objective.Windows()[0])),
+		labels.MustNewMatcher(labels.MatchEqual, series.ID, o.ID()))
+	worst := map[int64]float64{}
+	for set.Next() {
+		it := set.At().Iterator(nil)
+		for it.Next() == chunkenc.ValFloat {
+			at, share := it.At()
+			if old, ok := worst[at/step]; !math.IsNaN(share) && (!ok || share > old) {
+				worst[at/step] = share
+			}
+		}
+		if err := it.Err(); err != nil {
+			return nil, err
+		}
+	}
+	var out []chart.Point
+	last := int64(0)
+	for _, n := range slices.Sorted(maps.Keys(worst)) {
+		if len(out) > 0 && n-last > 3 {
+			out = append(out, chart.Point{At: time.UnixMilli((last + 2) * step), Share: math.NaN()})
+		}
+		out = append(out, chart.Point{At: time.UnixMilli(min((n+1)*step, end.UnixMilli())), Share: worst[n]})
+		last = n
+	}
+	return out, set.Err()
+}
+
 func factsOf(l *ledger.Ledger, o slo.SLO, firedAt time.Time) (slack.Facts, bool) {
 	state, ok := l.State(o.ID())
 	if !ok {
@@ -101,6 +226,7 @@ func factsOf(l *ledger.Ledger, o slo.SLO, firedAt time.Time) (slack.Facts, bool)
 	target := o.Objective.Target
 	f := slack.Facts{
 		Objective: o.Objective,
+		Place:     placeOf(o.Objective.Pos),
 		Burns:     make(map[time.Duration]float64, len(state.Windows)),
 		Since:     l.BurnStart(o.ID(), firedAt, o.Objective.Budget()),
 	}
