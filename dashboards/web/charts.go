@@ -32,11 +32,6 @@ const (
 
 	// pastLength is how far back a flow's alerts are told.
 	pastLength = 30 * 24 * time.Hour
-
-	// versionSeen has the time at which a version of a service was first seen,
-	// in seconds since 1970, by the labels service and service_version.
-	versionSeen  = "slowburn_service_version_first_seen_timestamp_seconds"
-	versionLabel = "service_version"
 )
 
 // chartRange is a time that charts can show.
@@ -372,10 +367,10 @@ func (s *site) draw(ctx context.Context, p picture, f *slo.Flow, r chartRange) (
 	}
 	// A version is told as long as it is seen, so that one look at the whole
 	// range finds those that have gone as well.
-	err = s.instant(ctx, p.at, fmt.Sprintf("min by (%s) (min_over_time(%s{%s=%q}[%s]))", versionLabel, versionSeen, series.Service, f.Service, promDuration(p.at.Sub(from))),
+	err = s.instant(ctx, p.at, fmt.Sprintf("min by (%s) (min_over_time(%s{%s=%q}[%s]))", series.ServiceVersion, series.VersionFirstSeen, series.Service, f.Service, promDuration(p.at.Sub(from))),
 		func(v promql.Sample) {
 			if v.F >= out.From && v.F <= out.To {
-				out.Deploys = append(out.Deploys, deploy{v.F, v.Metric.Get(versionLabel)})
+				out.Deploys = append(out.Deploys, deploy{v.F, v.Metric.Get(series.ServiceVersion)})
 			}
 		})
 	if err != nil {
