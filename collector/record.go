@@ -81,9 +81,20 @@ type sloSeries struct {
 	id             string
 	events, errors one
 
-	ratios []one // as Objective.Windows
+	windows []windowSeries // as Objective.Windows
 
-	objective, budget, days, current, period, remaining, info one
+	current, period, remaining one
+
+	// What follows from the configuration, see steady.
+	objective, budget, days, info one
+
+	steadied int64   // ms; when it was written
+	length   float64 // the days that were written, which a calendar changes
+}
+
+type windowSeries struct {
+	ratio one
+	bad   *one // the count of bad events; nil: no alert judges by it
 }
 
 func newRecorder(flows []slo.Flow, version string) *recorder {
@@ -107,7 +118,12 @@ func newRecorder(flows []slo.Flow, version string) *recorder {
 			info: one{labels: series.InfoLabels(s, version)},
 		}
 		for _, w := range s.Objective.Windows() {
-			rec.ratios = append(rec.ratios, of(series.ErrorRatio(w), series.Window, series.WindowName(w)))
+			ws := windowSeries{ratio: of(series.ErrorRatio(w), series.Window, series.WindowName(w))}
+			if slices.ContainsFunc(s.Objective.Tiers, func(t slo.Tier) bool { return t.Long == w }) {
+				bad := of(series.ErrorsOver(w))
+				ws.bad = &bad
+			}
+			rec.windows = append(rec.windows, ws)
 		}
 		r.slos = append(r.slos, rec)
 	}
@@ -240,8 +256,14 @@ func writeCounts(app storage.Appender, t int64, c aggr.Counts, good, bad, times 
 		bad.write(app, t, float64(c.Total.Bad)))
 }
 
-// fast are the windows written at every flush: those that page soonest.
-const fast = time.Hour
+const (
+	// fast are the windows written at every flush: those that page soonest.
+	fast = time.Hour
+
+	// steady is how often what does not change is written: with one of it
+	// missed, it is still within the lookback of five minutes.
+	steady = 2 * time.Minute
+)
 
 // slo writes the series of SLO i at t (ms): the counters, the short windows,
 // and what is shown of now at every flush, the rest when all is set.
@@ -259,9 +281,14 @@ func (r *recorder) slo(app storage.Appender, t int64, i int, s ledger.State, all
 	put(&rec.events, float64(s.Events), true)
 	put(&rec.errors, float64(s.Errors), true)
 	for i, w := range s.Windows {
-		if all || w.Length <= fast {
-			ratio, has := w.Ratio()
-			put(&rec.ratios[i], ratio, has)
+		if !all && w.Length > fast {
+			continue
+		}
+		ratio, has := w.Ratio()
+		put(&rec.windows[i].ratio, ratio, has)
+		if bad := rec.windows[i].bad; bad != nil {
+			n := badIn(w)
+			put(bad, n, n > 0)
 		}
 	}
 	now, has := s.Windows[0].Ratio()
@@ -270,13 +297,21 @@ func (r *recorder) slo(app storage.Appender, t int64, i int, s ledger.State, all
 	put(&rec.remaining, slo.BudgetLeft(period, o.Target), has)
 	if all {
 		put(&rec.period, slo.BurnRate(period, o.Target), has)
-		put(&rec.objective, o.Target, true)
-		put(&rec.budget, o.Budget(), true)
-		put(&rec.days, daysOf(o, s), true)
-		put(&rec.info, 1, true)
+		if days := daysOf(o, s); t-rec.steadied >= steady.Milliseconds() || days != rec.length {
+			put(&rec.objective, o.Target, true)
+			put(&rec.budget, o.Budget(), true)
+			put(&rec.days, days, true)
+			put(&rec.info, 1, true)
+			rec.steadied, rec.length = t, days
+		}
 	}
 	return errors.Join(errs...)
 }
+
+// badIn returns the bad events in a window, for alerts to judge by. The slot of
+// the ledger that the far edge cuts counts in part: 2.4 are two events or three,
+// and taken for three, so that no alert is missed for one that may be inside.
+func badIn(w ledger.Window) float64 { return math.Ceil(w.Bad) }
 
 // daysOf returns the length of the period in force. A month in which clocks
 // change has as many days as any.

@@ -18,7 +18,7 @@ import (
 var benchSLOs = flag.Int("slos", 10_000, "how many SLOs BenchmarkLedgerTick ticks at most")
 
 // BenchmarkLedgerTick is what happens every 30 s to SLOs with eight windows
-// each: their events are counted, and their 17 series are written. Its heap is
+// each: their events are counted, and their 21 series are written. Its heap is
 // that of the ledger, the recorder and the storage's newest samples.
 //
 // %core@100k multiplies what one SLO takes by 100,000: processor time of the whole

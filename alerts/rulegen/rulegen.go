@@ -145,30 +145,28 @@ func alert(s slo.SLO, severity slo.Severity) (rule rulefmt.Rule, ok bool) {
 var reserved = []string{model.AlertNameLabel, series.ID, series.SLOServ, series.SLOName, series.SLOFlow, series.Severity}
 
 // tier writes the expression of one tier: both windows burn faster than the
-// factor, and the long one holds enough bad events to judge by.
-//
-// The count of bad events is the counter now less the counter one long window
-// ago, or less nothing while the SLO is younger than that (0*x).
+// factor, and the long one holds enough bad events to judge by. Their count is
+// recorded: no counter needs to be looked up in the past, which would open old
+// blocks at every evaluation.
 func tier(s slo.SLO, t slo.Tier) string {
 	id := "{" + series.ID + "=" + strconv.Quote(s.ID()) + "}"
 	budget, factor := number(s.Objective.Budget()), number(t.Factor)
 	burns := func(window time.Duration) string {
 		return fmt.Sprintf("%s%s / %s > %s", series.ErrorRatio(window), id, budget, factor)
 	}
-	errs := series.Errors + id
 	return fmt.Sprintf(`max without (%s) (
     %s
   and ignoring (%s)
     %s
   and ignoring (%s)
-    %s - (%s offset %s or 0 * %s) >= %d
+    %s%s >= %d
 )`,
 		series.Window,
 		burns(t.Long),
 		series.Window,
 		burns(t.Short),
 		series.Window,
-		errs, errs, slo.Duration(t.Long), errs, max(1, s.Objective.MinEvents))
+		series.ErrorsOver(t.Long), id, max(1, s.Objective.MinEvents))
 }
 
 func number(x float64) string { return strconv.FormatFloat(x, 'g', 12, 64) }

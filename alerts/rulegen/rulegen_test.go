@@ -190,7 +190,9 @@ func TestPromtoolJudgesTheAlerts(t *testing.T) {
 	series := func(window string, ratio float64) string {
 		return fmt.Sprintf("      - series: 'slo:sli_error:ratio_rate%s{%s,sloth_window=\"%s\"}'\n        values: '%gx90'\n", window, labels, window, ratio)
 	}
-	test := func(name string, ratios map[string]float64, errors string, page, ticket string) string {
+	// bad are the counts of bad events over the long windows, which are absent
+	// while there are none.
+	test := func(name string, ratios map[string]float64, bad map[string]string, page, ticket string) string {
 		var b strings.Builder
 		fmt.Fprintf(&b, "  - name: %s\n    interval: 1m\n    input_series:\n", name)
 		for _, w := range []string{"5m", "30m", "1h", "2h", "6h", "1d", "3d"} {
@@ -198,7 +200,10 @@ func TestPromtoolJudgesTheAlerts(t *testing.T) {
 				b.WriteString(series(w, r))
 			}
 		}
-		fmt.Fprintf(&b, "      - series: 'slo_errors_total{%s}'\n        values: '%s'\n    alert_rule_test:\n", labels, errors)
+		for _, w := range []string{"1h", "6h", "1d", "3d"} {
+			fmt.Fprintf(&b, "      - series: 'slo:events_error:count%s{%s}'\n        values: '%s'\n", w, labels, bad[w])
+		}
+		b.WriteString("    alert_rule_test:\n")
 		for alert, burn := range map[string]string{"SlowburnBudgetBurnPage": page, "SlowburnBudgetBurnTicket": ticket} {
 			fmt.Fprintf(&b, "      - eval_time: 80m\n        alertname: %s\n        exp_alerts:\n", alert)
 			if burn == "" {
@@ -224,16 +229,23 @@ func TestPromtoolJudgesTheAlerts(t *testing.T) {
 	all := func(r float64) map[string]float64 {
 		return map[string]float64{"5m": r, "30m": r, "1h": r, "2h": r, "6h": r, "1d": r, "3d": r}
 	}
+	in := func(values string) map[string]string {
+		return map[string]string{"1h": values, "6h": values, "1d": values, "3d": values}
+	}
+	old := in("100x90")
+	old["1h"] = "100x59 stale"
 	doc := "rule_files: [rules.yaml]\nevaluation_interval: 1m\ntests:\n" +
-		test("calm", all(0.0005), "0+1x90", "", "") +
-		test("20x pages and makes a ticket", all(0.02), "0+20x90", "20", "20") +
-		test("only the long window burns", map[string]float64{"5m": 0, "1h": 0.02}, "0+20x90", "", "") +
-		test("6x over 6h pages", map[string]float64{"30m": 0.007, "6h": 0.0065}, "0+20x90", "6.5", "") +
-		test("2x is a ticket", all(0.002), "0+2x90", "", "2") +
-		test("two errors are too few to judge by", all(0.5), "0x50 2x39", "", "") +
-		test("three errors of a young SLO are enough", all(0.5), "_x70 3x19", "500", "500") +
-		test("old errors do not count", map[string]float64{"5m": 0.5, "1h": 0.5}, "100x90", "", "") +
-		test("idle is silent", nil, "5x90", "", "")
+		test("calm", all(0.0005), in("_ 1+1x89"), "", "") +
+		test("20x pages and makes a ticket", all(0.02), in("_ 20+20x89"), "20", "20") +
+		test("only the long window burns", map[string]float64{"5m": 0, "1h": 0.02}, in("_ 20+20x89"), "", "") +
+		test("6x over 6h pages", map[string]float64{"30m": 0.007, "6h": 0.0065}, in("_ 20+20x89"), "6.5", "") +
+		test("2x is a ticket", all(0.002), in("_ 2+2x89"), "", "2") +
+		test("two errors are too few to judge by", all(0.5), in("_x50 2x39"), "", "") +
+		test("three errors of a young SLO are enough", all(0.5), in("_x70 3x19"), "500", "500") +
+		test("three errors are enough while they are in the window", all(0.5), in("3x79 2"), "", "") +
+		test("no error any more", all(0.5), in("100x79 stale"), "", "") +
+		test("old errors do not count", map[string]float64{"5m": 0.5, "1h": 0.5}, old, "", "") +
+		test("idle is silent", nil, in("5x90"), "", "")
 	path := filepath.Join(dir, "test.yaml")
 	if err := os.WriteFile(path, []byte(doc), 0o644); err != nil {
 		t.Fatal(err)
@@ -256,7 +268,7 @@ func TestOneSetOfLabelsForAllTiers(t *testing.T) {
 		{name: "both", burning: "5m 1h 30m 6h"},
 	} {
 		var load strings.Builder
-		load.WriteString("load 1m\n  slo_errors_total{" + id + "} 0+100x90\n")
+		load.WriteString("load 1m\n  slo:events_error:count1h{" + id + "} 100+100x90\n  slo:events_error:count6h{" + id + "} 100+100x90\n")
 		for w := range strings.FieldsSeq(tc.burning) {
 			fmt.Fprintf(&load, "  slo:sli_error:ratio_rate%s{%s,sloth_window=\"%s\"} 0.02x90\n", w, id, w)
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -16,34 +17,53 @@ import (
 )
 
 // book is the ledger and the series that the collector writes of it: two
-// counters, eight ratios and seven more for each SLO. It learns of every
-// request when it happens: no scrape and no restart lies between.
+// counters, eight ratios, four counts of bad events and seven more for each SLO.
+// It learns of every request when it happens: no scrape and no restart lies
+// between.
 type book struct {
 	ids    []identity
 	slos   []slo.SLO
 	ledger *ledger.Ledger
-	out    [][]one // by SLO
+	out    []*account // by SLO
+}
+
+// account are the series of an SLO.
+type account struct {
+	counters []*one
+	ratios   []*one // as the SLO's windows
+	bad      []*one // as well; nil: no alert judges by it
+	moving   []*one // burn rates and the budget that is left
+	steady   []*one // what follows from the configuration
+
+	steadied time.Time // when steady was written
 }
 
 type one struct {
 	labels labels.Labels
 	ref    storage.SeriesRef
+	live   bool // the newest sample is a value
 }
+
+// steady is how often the collector writes what does not change.
+const steady = 2 * time.Minute
 
 func newBook(ids []identity) *book {
 	b := &book{ids: ids, slos: slo.All(flows(ids, true, false)), ledger: ledger.New(began)}
 	for _, s := range b.slos {
-		base := series.SLO(s)
-		list := []one{{labels: series.Of(base, series.Events)}, {labels: series.Of(base, series.Errors)}}
+		base, a := series.SLO(s), &account{}
+		of := func(metric string, pairs ...string) *one { return &one{labels: series.Of(base, metric, pairs...)} }
+		a.counters = []*one{of(series.Events), of(series.Errors)}
 		for _, w := range s.Objective.Windows() {
-			list = append(list, one{labels: series.Of(base, series.ErrorRatio(w), series.Window, series.WindowName(w))})
+			a.ratios = append(a.ratios, of(series.ErrorRatio(w), series.Window, series.WindowName(w)))
+			var bad *one
+			if slices.ContainsFunc(s.Objective.Tiers, func(t slo.Tier) bool { return t.Long == w }) {
+				bad = of(series.ErrorsOver(w))
+			}
+			a.bad = append(a.bad, bad)
 		}
-		for _, name := range []string{
-			series.Objective, series.ErrorBudget, series.PeriodDays, series.CurrentBurnRate, series.PeriodBurnRate, series.BudgetRemaining,
-		} {
-			list = append(list, one{labels: series.Of(base, name)})
-		}
-		b.out = append(b.out, append(list, one{labels: series.InfoLabels(s, "bench")}))
+		a.moving = []*one{of(series.CurrentBurnRate), of(series.PeriodBurnRate), of(series.BudgetRemaining)}
+		a.steady = []*one{of(series.Objective), of(series.ErrorBudget), of(series.PeriodDays), {labels: series.InfoLabels(s, "bench")}}
+		b.out = append(b.out, a)
 	}
 	return b
 }
@@ -72,9 +92,13 @@ func (b *book) add(i int) {
 
 // forget lets go of the storage that was written to, for another.
 func (b *book) forget() {
-	for _, list := range b.out {
-		for i := range list {
-			list[i].ref = 0
+	for _, a := range b.out {
+		for _, list := range [][]*one{a.counters, a.ratios, a.bad, a.moving, a.steady} {
+			for _, s := range list {
+				if s != nil {
+					s.ref = 0
+				}
+			}
 		}
 	}
 }
@@ -88,38 +112,40 @@ func (b *book) write(ctx context.Context, db *tsdb.DB, i int, all bool) error {
 		if !ok {
 			continue
 		}
-		o, list := b.slos[k].Objective, b.out[k]
-		next := 0
-		put := func(v float64) {
-			out.put(&list[next].ref, list[next].labels, at, v)
-			next++
+		o, a := b.slos[k].Objective, b.out[k]
+		put := func(s *one, v float64, has bool) {
+			if !has {
+				if !s.live {
+					return
+				}
+				v = math.Float64frombits(value.StaleNaN)
+			}
+			out.put(&s.ref, s.labels, at, v)
+			s.live = has
 		}
-		put(float64(state.Events))
-		put(float64(state.Errors))
+		put(a.counters[0], float64(state.Events), true)
+		put(a.counters[1], float64(state.Errors), true)
 		if !all {
 			continue
 		}
-		ratio := func(w ledger.Window) float64 {
-			r, ok := w.Ratio()
-			if !ok {
-				return math.Float64frombits(value.StaleNaN)
+		for i, w := range state.Windows {
+			ratio, has := w.Ratio()
+			put(a.ratios[i], ratio, has)
+			if a.bad[i] != nil {
+				put(a.bad[i], math.Ceil(w.Bad), w.Bad > 0)
 			}
-			return r
 		}
-		for _, w := range state.Windows {
-			put(ratio(w))
-		}
-		now, whole := ratio(state.Windows[0]), ratio(state.Period())
-		put(o.Target)
-		put(o.Budget())
-		put(o.Window.Hours() / 24)
-		for _, v := range []float64{slo.BurnRate(now, o.Target), slo.BurnRate(whole, o.Target), slo.BudgetLeft(whole, o.Target)} {
-			if math.IsNaN(v) {
-				v = math.Float64frombits(value.StaleNaN)
+		now, has := state.Windows[0].Ratio()
+		put(a.moving[0], slo.BurnRate(now, o.Target), has)
+		period, has := state.Period().Ratio()
+		put(a.moving[1], slo.BurnRate(period, o.Target), has)
+		put(a.moving[2], slo.BudgetLeft(period, o.Target), has)
+		if at.Sub(a.steadied) >= steady {
+			for i, v := range []float64{o.Target, o.Budget(), o.Window.Hours() / 24, 1} {
+				put(a.steady[i], v, true)
 			}
-			put(v)
+			a.steadied = at
 		}
-		put(1)
 	}
 	if out.err != nil {
 		return out.err
