@@ -235,10 +235,12 @@ func (w *writer) profile(p *profile) {
 		p.record(series.BudgetRemaining, "1 - "+series.PeriodBurnRate+p.selector(), 0))
 	for _, s := range p.slos {
 		w.note(s)
-		for _, severity := range []slo.Severity{slo.Page, slo.Ticket} {
-			if rule, ok := w.alert(s, severity); ok {
-				fast = append(fast, rule)
-			}
+		if rule, ok := w.alert(s, slo.Page); ok {
+			fast = append(fast, rule)
+		}
+		// Tickets wait for hours, and read what is recorded every five minutes.
+		if rule, ok := w.alert(s, slo.Ticket); ok {
+			slow = append(slow, rule)
 		}
 	}
 	w.prove(p, fast, slow, slowest)

@@ -43,10 +43,13 @@ import (
 // from what they recorded there. Services younger than these hours have nothing
 // else.
 //
-// Budgets differ by no more than oraclePoints. Alerts are on and off at the same
-// time, within a step of the evaluation that judges them: a minute for pages,
-// and for tickets, whose long windows are summed up every five minutes and
-// repeated every two, seven.
+// Budgets differ by no more than oraclePoints, and over metrics by an event for
+// each restart besides: in the minute of one, increase guesses. Alerts are on and
+// off at the same time, within a step of what judges them: windows over two hours
+// move every five minutes in the ledger, and tickets are evaluated every two. Pages
+// within six minutes and tickets within seven are one alert; so that this hides
+// nothing, no more than one history in a hundred may have pages more than a
+// minute apart, or an alert in one account that only touches its limit in another.
 const (
 	oracleScrape = 30 * time.Second
 	oracleStep   = time.Minute
@@ -57,13 +60,14 @@ const (
 	oracleBefore = 2 * time.Hour    // history before the period that rules live to see
 	perMinute    = int(oracleStep / oracleScrape)
 	livedScrapes = int(oracleLived / oracleScrape)
+	overMetrics  = "rules over metrics"
 )
 
 var (
 	oracleBegan = time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 
 	// within is how many steps an alert of one account may be off another's.
-	within = map[slo.Severity]int{slo.Page: 1, slo.Ticket: 7}
+	within = map[slo.Severity]int{slo.Page: 6, slo.Ticket: 7}
 )
 
 // mishap is a time in which a share of the events is bad, or there are more of
@@ -541,7 +545,7 @@ func exposeMetrics(p *past) func(put putFunc, i int) error {
 		good, bad := p.events(i)
 		if slices.Contains(p.restarts, i) && i > p.born+1 && p.shows(i, counts) {
 			counts = [2]float64{}
-			if p.late && there[1] {
+			if p.late && there[1] && bad == 0 { // the new process has not failed yet
 				there[1] = false
 				if err := put(&refs[1], names[1], at(i), math.Float64frombits(value.StaleNaN)); err != nil {
 					return err
@@ -665,6 +669,21 @@ type figures struct {
 	steps  map[slo.Severity]int // the largest of alerts
 	alerts map[string]int       // histories with an alert, by account and severity
 	faults []string             // of one history in all accounts
+	apart  bool                 // a page is over a minute off, or an alert a touch
+}
+
+// allowed returns how many points of the budget an account may be off at a
+// scrape.
+func (p *past) allowed(metrics bool, i int) float64 {
+	if !metrics || len(p.restarts) == 0 {
+		return oraclePoints
+	}
+	events := uint64(0)
+	for k := max(0, i+1-int(p.period/oracleScrape)); k <= i; k++ {
+		good, bad := p.events(k)
+		events += good + bad
+	}
+	return oraclePoints + 100*float64(len(p.restarts))/(float64(events)*slo.Budget(p.target))
 }
 
 // differ notes where an account is not like the one wanted.
@@ -679,10 +698,10 @@ func (f *figures) differ(name string, p *past, want, got account) {
 		switch {
 		case known != said:
 			f.faults = append(f.faults, fmt.Sprintf("at %s the budget of %s is known: %t, want %t", at(i).Sub(oracleBegan), name, said, known))
-		case !(points <= oraclePoints): // which NaN is not
+		case !(points <= p.allowed(name == overMetrics, i)): // which NaN is not
 			f.faults = append(f.faults, fmt.Sprintf("at %s the budget of %s is %.3f %%, want %.3f %%", at(i).Sub(oracleBegan), name, g*100, w*100))
 		}
-		if known && said {
+		if known && said && p.allowed(name == overMetrics, i) == oraclePoints {
 			f.points = max(f.points, points)
 		}
 	}
@@ -703,6 +722,13 @@ func (f *figures) differ(name string, p *past, want, got account) {
 				for off <= reach && !way.hears[step-off] && !way.hears[step+off] {
 					off++
 				}
+				if long := stretch(way.says, step); off > reach && long <= reach {
+					f.apart = true
+					continue
+				}
+				if severity == slo.Page && off > 1 {
+					f.apart = true
+				}
 				if off > reach {
 					f.faults = append(f.faults, fmt.Sprintf("a %s is firing at %s %s", severity, at(p.lives()+step*perMinute).Sub(oracleBegan), way.fact))
 					break
@@ -711,6 +737,18 @@ func (f *figures) differ(name string, p *past, want, got account) {
 			}
 		}
 	}
+}
+
+// stretch returns how many steps an alert is on around one.
+func stretch(on []bool, step int) int {
+	n := 1
+	for k := step - 1; k >= 0 && on[k]; k-- {
+		n++
+	}
+	for k := step + 1; k < len(on) && on[k]; k++ {
+		n++
+	}
+	return n
 }
 
 // consult runs all accounts of the histories, which are of one period and all
@@ -742,7 +780,7 @@ func consult(t *testing.T, pasts []past, alter func(*rulefmt.Rule)) ([]figures, 
 	for _, way := range []struct {
 		name    string
 		metrics bool
-	}{{"rules over counters", false}, {"rules over metrics", true}} {
+	}{{"rules over counters", false}, {overMetrics, true}} {
 		accounts, err := ruled(t.Context(), t.TempDir(), pasts, way.metrics, alter)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", way.name, err)
@@ -871,13 +909,16 @@ func ask(t *testing.T, n, atOnce int) {
 	}
 	wg.Wait()
 	points, steps, alerts := 0.0, map[slo.Severity]int{}, map[string]int{}
-	wrong := 0
+	wrong, apart := 0, 0
 	for b := range batches {
 		if errs[b] != nil {
 			t.Fatal(errs[b])
 		}
 		for k, f := range all[b] {
 			points = max(points, f.points)
+			if f.apart {
+				apart++
+			}
 			for s, v := range f.steps {
 				steps[s] = max(steps[s], v)
 			}
@@ -893,8 +934,11 @@ func ask(t *testing.T, n, atOnce int) {
 			}
 		}
 	}
-	t.Logf("%d histories: budgets differ by up to %.4f points, alerts by up to %d min (pages) and %d min (tickets); with alerts: %v",
-		n, points, steps[slo.Page], steps[slo.Ticket], alerts)
+	t.Logf("%d histories: budgets differ by up to %.4f points, alerts by up to %d min (pages) and %d min (tickets), in %d histories by over a minute or by a touch; with alerts: %v",
+		n, points, steps[slo.Page], steps[slo.Ticket], apart, alerts)
+	if apart > max(1, n/100) {
+		t.Errorf("%d of %d histories have pages over a minute apart, or alerts that touch their limit in one account only; want at most one in a hundred", apart, n)
+	}
 	if wrong > 3 {
 		t.Errorf("and %d histories more", wrong-3)
 	}

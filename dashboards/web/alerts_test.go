@@ -95,11 +95,6 @@ func post(tb testing.TB, h http.Handler, path string, form url.Values, header ..
 	return w, doc
 }
 
-// id picks the element with an id.
-func id(name string) func(*html.Node) bool {
-	return func(n *html.Node) bool { return attr(n, "id") == name }
-}
-
 // row returns what a person reads of each row of a table's body.
 func rows(doc *html.Node, table string) []string {
 	var out []string
@@ -347,11 +342,11 @@ func TestSilenceFromElsewhere(t *testing.T) {
 // where they are, and offers none.
 func TestSilencedElsewhere(t *testing.T) {
 	h := newSite(t, incident().options(t))
-	w, doc := get(t, h, "/alerts")
+	_, doc := get(t, h, "/alerts")
 	if got := len(all(doc, tag("form"))) + len(all(doc, class("button"))) + len(all(doc, class("actions"))); got != 0 || !strings.Contains(text(doc), "told by an Alertmanager outside") {
 		t.Errorf("%d ways to silence on %q, want none and where to", got, text(doc))
 	}
-	if w, _ = post(t, h, "/alerts/silence", url.Values{}); w.Code != http.StatusMethodNotAllowed && w.Code != http.StatusNotFound {
+	if w, _ := post(t, h, "/alerts/silence", url.Values{}); w.Code != http.StatusMethodNotAllowed && w.Code != http.StatusNotFound {
 		t.Errorf("POST /alerts/silence = %d, want that there is no such thing", w.Code)
 	}
 }
