@@ -41,6 +41,7 @@ func newAlerts() *cobra.Command {
 type previewConfig struct {
 	slos     []string
 	flow     string
+	slo      string
 	kind     string
 	format   string
 	out      string
@@ -70,8 +71,8 @@ it burns fast. --kind latency is the page of an objective on latency, storm is
 the one message for many flows that fail together.`,
 		Example: `  slowburn alerts preview --slos slos.yaml
   slowburn alerts preview --slos slos.yaml --flow checkout --kind page
-  slowburn alerts preview --slos slos.yaml --flow checkout --kind page --format png --out page.png
-  slowburn alerts preview --slos slos.yaml --flow checkout --kind page --format json |
+  slowburn alerts preview --slos slos.yaml --flow checkout --objective availability --kind page --format png --out page.png
+  slowburn alerts preview --slos slos.yaml --flow checkout --objective availability --kind page --format json |
     curl -d @- -H 'Content-Type: application/json' "$SLACK_WEBHOOK_URL"`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -81,13 +82,13 @@ the one message for many flows that fail together.`,
 	f := cmd.Flags()
 	f.StringArrayVar(&c.slos, "slos", nil, "file or directory of flows and objectives; may be given several times (required)")
 	f.StringVar(&c.flow, "flow", "", "only this flow, as checkout or shop/checkout (default all)")
+	f.StringVar(&c.slo, "objective", "", "only this objective, by its name, as availability or latency-300ms (default all)")
 	f.StringVar(&c.kind, "kind", "", "page, ticket, resolved, latency or storm (default ticket, page and resolved)")
 	f.StringVar(&c.format, "format", "text", "text, json or png")
 	f.StringVar(&c.out, "out", "", "file to write to (default standard output)")
 	f.BoolVar(&c.bot, "bot", false, "json: as a bot sends it, rather than a webhook")
 	f.StringVar(&c.external, "external-url", "http://localhost:9595", "where people reach slowburn, for the links")
 	f.StringVar(&c.traceURL, "trace-url", "", "address of a trace with {trace_id} in it, for the links, e.g. https://grafana.example/explore?trace={trace_id}")
-	fromEnvironment(cmd)
 	return cmd
 }
 
@@ -121,7 +122,7 @@ func preview(c previewConfig, now time.Time, stdout, stderr io.Writer) error {
 		return err
 	}
 	if c.format == "png" && len(shown) > 1 {
-		return fmt.Errorf("--format png is one picture, and %d messages are meant; want --flow and --kind that leave one", len(shown))
+		return fmt.Errorf("--format png is one picture, and %d messages are meant; want --flow, --objective and --kind that leave one", len(shown))
 	}
 	var out bytes.Buffer
 	for i, p := range shown {
@@ -186,6 +187,18 @@ func (c previewConfig) messages(flows []slo.Flow, now time.Time) ([]previewed, e
 		}
 		return nil, fmt.Errorf("--flow: there is no flow %s; want one of %s", c.flow, strings.Join(names, ", "))
 	}
+	if c.slo != "" {
+		var names []string
+		for _, o := range all {
+			names = append(names, o.Objective.Name)
+		}
+		slices.Sort(names)
+		names = slices.Compact(names)
+		all = slices.DeleteFunc(all, func(o slo.SLO) bool { return o.Objective.Name != c.slo })
+		if len(all) == 0 {
+			return nil, fmt.Errorf("--objective: there is no objective %s; want one of %s", c.slo, strings.Join(names, ", "))
+		}
+	}
 	var out []previewed
 	storm := previewed{kind: "storm", facts: map[string]slack.Facts{}}
 	for _, o := range all {
@@ -217,7 +230,7 @@ func (c previewConfig) messages(flows []slo.Flow, now time.Time) ([]previewed, e
 		out = append(out, storm)
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("no objective has such a message: %d have been looked at; want others with --flow or --kind", len(all))
+		return nil, fmt.Errorf("no objective has such a message: %d have been looked at; want others with --flow, --objective or --kind", len(all))
 	}
 	return out, nil
 }
@@ -291,7 +304,7 @@ func madeUp(o slo.SLO, severity slo.Severity, over bool, now time.Time) (a *aler
 		x := float64(t.Unix()) / step.Seconds()
 		wave := 1 + 0.5*math.Sin(x/7) + 0.3*math.Sin(x/2.3)
 		s := calm * budget * wave
-		if t.After(began) && t.Before(end) {
+		if t.After(began) && !t.After(end) {
 			s = share * (1 + 0.03*wave) * min(1, float64(t.Sub(began))/float64(4*step))
 		}
 		f.Chart.Points = append(f.Chart.Points, chart.Point{At: t, Share: min(s, 1)})

@@ -81,7 +81,7 @@ func TestPreview(t *testing.T) {
 }
 
 func TestPreviewFormats(t *testing.T) {
-	got, err := previewOf(t, time.Now(), previewConfig{flow: "checkout", kind: "latency", format: "png"})
+	got, err := previewOf(t, time.Now(), previewConfig{flow: "checkout", slo: "availability", kind: "page", format: "png"})
 	if err != nil {
 		t.Fatal(err)
 	}
