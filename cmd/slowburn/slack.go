@@ -22,6 +22,7 @@ import (
 
 	"github.com/slowburn-slo/slowburn/alerts/slack"
 	"github.com/slowburn-slo/slowburn/alerts/slack/chart"
+	"github.com/slowburn-slo/slowburn/collector"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/ledger"
 	"github.com/slowburn-slo/slowburn/slo/series"
@@ -144,10 +145,55 @@ func (l logged) Notify(_ context.Context, alerts ...*alert.Alert) (bool, error) 
 func (s *server) facts(id string, firedAt time.Time) (slack.Facts, bool) {
 	for _, o := range slo.All(*s.flows.Load()) {
 		if o.ID() == id {
-			return factsOf(s.pipeline.Ledger(), o, firedAt)
+			f, ok := factsOf(s.pipeline.Ledger(), o, firedAt)
+			if ok {
+				f.Traces = tracesOf(o.Objective, s.pipeline.Samples(o.Flow.Service, o.Flow.Name), f.Since)
+			}
+			return f, ok
 		}
 	}
 	return slack.Facts{}, false
+}
+
+// badTraces is how many bad requests a message names: enough to see whether they
+// have something in common.
+const badTraces = 3
+
+// tracesOf picks requests to look at: bad ones of the incident, and a typical
+// one to compare them with where there are some.
+func tracesOf(o slo.Objective, samples []collector.Sample, since time.Time) []slack.Trace {
+	var bad, typical []slack.Trace
+	for _, x := range samples {
+		t := slack.Trace{ID: x.TraceID, At: x.At, Duration: x.Duration}
+		switch {
+		case x.Why == collector.Typical:
+			t.Typical = true
+			typical = append(typical, t)
+		case x.At.Before(since) || len(bad) == badTraces:
+		case o.Kind == slo.FasterThan && x.Why == collector.Slowest && x.Duration > o.Threshold,
+			o.Kind == slo.Succeed && x.Why == collector.Failed:
+			t.Bad = true
+			bad = append(bad, t)
+		}
+	}
+	if len(bad) == 0 {
+		return nil
+	}
+	return append(bad, typical...)
+}
+
+// deploysOf returns the versions of a service that were first seen in a time.
+func (s *server) deploysOf(service string, from, to time.Time) []chart.Deploy {
+	var out []chart.Deploy
+	for _, x := range s.pipeline.Arrivals().Services {
+		for _, v := range x.Versions {
+			if x.Name == service && v.First.After(from) && v.First.Before(to) {
+				out = append(out, chart.Deploy{At: v.First, Name: v.Value})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b chart.Deploy) int { return a.At.Compare(b.At) })
+	return out
 }
 
 // factsWithChart adds what the store knows of the incident's course.
@@ -168,6 +214,7 @@ func (s *server) factsWithChart(id string, firedAt time.Time) (slack.Facts, bool
 			s.logger.Debug("a message goes without a chart", "slo", id, "points", len(c.Points), "err", err)
 			return f, true
 		}
+		c.Deploys = s.deploysOf(o.Flow.Service, c.From, c.To)
 		f.Chart = c
 	}
 	return f, true

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/slowburn-slo/slowburn/collector"
 	"github.com/slowburn-slo/slowburn/collector/store"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/series"
@@ -103,5 +105,47 @@ func TestCourse(t *testing.T) {
 	}
 	if len(spikes) != 1 || spikes[0] < 200*time.Minute || spikes[0] > 202*time.Minute {
 		t.Errorf("spikes at %v, want one at 200 min", spikes)
+	}
+}
+
+func TestTracesOf(t *testing.T) {
+	began := time.Date(2026, 3, 2, 14, 0, 0, 0, time.UTC)
+	sample := func(id string, why collector.Why, after, took time.Duration) collector.Sample {
+		return collector.Sample{TraceID: id, Why: why, At: began.Add(after), Duration: took, Bad: why == collector.Failed}
+	}
+	samples := []collector.Sample{
+		sample("slow", collector.Slowest, time.Minute, 5*time.Second),
+		sample("quick", collector.Slowest, time.Minute, 200*time.Millisecond),
+		sample("old", collector.Failed, -time.Minute, time.Second),
+		sample("f1", collector.Failed, time.Minute, time.Second),
+		sample("f2", collector.Failed, 2*time.Minute, time.Second),
+		sample("f3", collector.Failed, 3*time.Minute, time.Second),
+		sample("f4", collector.Failed, 4*time.Minute, time.Second),
+		sample("usual", collector.Typical, -time.Minute, 80*time.Millisecond),
+	}
+	for _, tc := range []struct {
+		name      string
+		objective slo.Objective
+		samples   []collector.Sample
+		want      string
+	}{
+		{"failed", slo.Objective{Kind: slo.Succeed}, samples, "[f1 f2 f3 usual]"},
+		{"slow", slo.Objective{Kind: slo.FasterThan, Threshold: 300 * time.Millisecond}, samples, "[slow usual]"},
+		{"nothing is bad", slo.Objective{Kind: slo.FasterThan, Threshold: time.Minute}, samples, "[]"},
+		{"counted elsewhere", slo.Objective{Kind: slo.PromQL}, samples, "[]"},
+		{"none", slo.Objective{Kind: slo.Succeed}, nil, "[]"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			got := []string{}
+			for _, x := range tracesOf(tc.objective, tc.samples, began) {
+				got = append(got, x.ID)
+				if x.Typical == x.Bad || x.Typical != (x.ID == "usual") {
+					t.Errorf("trace %s is typical: %t, bad: %t", x.ID, x.Typical, x.Bad)
+				}
+			}
+			if fmt.Sprint(got) != tc.want {
+				t.Errorf("tracesOf = %v, want %s", got, tc.want)
+			}
+		})
 	}
 }
