@@ -48,7 +48,7 @@ import (
 // off at the same time, within a step of what judges them: windows over two hours
 // move every five minutes in the ledger, and tickets are evaluated every two. Pages
 // within six minutes and tickets within seven are one alert; so that this hides
-// nothing, no more than one history in a hundred may have pages more than a
+// little, no more than one history in a hundred may have pages more than a
 // minute apart, or an alert in one account that only touches its limit in another.
 const (
 	oracleScrape = 30 * time.Second
