@@ -185,16 +185,6 @@ type Objective struct {
 	// or as the user chose them. None: the objective never alerts.
 	Tiers []Tier
 
-	// Outage adds a page for when (nearly) everything fails, which goes out
-	// before a burn rate over an hour can tell.
-	Outage bool
-
-	// Spent are the shares of the period's budget whose spending makes a
-	// ticket, ascending, in (0, 1]. RunsOut makes one when the budget will be
-	// gone before the period ends if it burns on as it does.
-	Spent   []float64
-	RunsOut bool
-
 	Alert AlertText
 
 	Pos Pos

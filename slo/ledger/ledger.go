@@ -15,13 +15,21 @@ import (
 )
 
 const (
-	// fineSlot resolves the windows that page (5m, 1h): at steady traffic the
-	// far edge of a window is exact, and an incident leaves it within 10 s.
+	// fineSlot resolves the windows that page first (5m, 1h): at steady traffic
+	// the far edge of a window is exact, and an incident leaves it within 10 s.
 	fineSlot = 10_000
 
 	// fineSpan is the longest window kept in fine slots: 720 slots, 6 KB an
 	// SLO.
 	fineSpan = 2 * 3600_000
+
+	// middleSlot resolves the other windows that page (6h): they move every
+	// minute, as those of exported rules do, so that both page at the same time.
+	middleSlot = 60_000
+
+	// middleSpan is the longest window kept in middle slots: 360 slots, 3 KB an
+	// SLO.
+	middleSpan = 6 * 3600_000
 
 	// coarseSlot resolves the longer windows: a 30-day period is 8,640 slots
 	// or 69 KB an SLO. An incident rolls out of the period over five minutes
@@ -142,11 +150,11 @@ type account struct {
 	seen           int64 // ms; last time it was defined
 	events, errors uint64
 	lengths        []int64 // ms, as defined; empty while dormant
-	fine, coarse   *ring
-	span           int64 // ms; what coarse reaches back over, kept while dormant
+	rings          [3]ring // of fine, middle and coarse slots; empty until shaped
+	span           int64   // ms; what the coarse one reaches back over, kept while dormant
 
 	// The period in force, ms; the end of a rolling one never comes. Its count
-	// is the last window of coarse.
+	// is the last window of the coarse ring.
 	calendar               slo.Calendar
 	periodStart, periodEnd int64
 
@@ -184,7 +192,7 @@ func (l *Ledger) Define(defs []Def) (afresh []string) {
 			a = &account{created: l.now, slice: slice}
 			l.accounts[d.ID] = a
 		case !a.slice.like(&slice):
-			a.fine, a.coarse, a.slice = nil, nil, slice
+			a.rings, a.slice = [3]ring{}, slice
 			afresh = append(afresh, d.ID)
 		default:
 			a.slice.judgeBy(d)
@@ -208,8 +216,9 @@ func (a *account) define(now int64, d Def) {
 	}
 	a.calendar, a.periodEnd = d.Calendar, never
 	a.exclude = d.Exclude
-	// Since and BurnStart look back over the whole of fineSpan.
-	span := max(a.lengths[len(a.lengths)-1], fineSpan, longest(d.Calendar.Unit).Milliseconds())
+	// The rings of shorter slots reach back this far whatever the windows are,
+	// for Since and BurnStart.
+	span := max(a.lengths[len(a.lengths)-1], middleSpan, longest(d.Calendar.Unit).Milliseconds())
 	a.cut(now, span)
 	a.shape(now, span)
 }
@@ -231,27 +240,43 @@ func (a *account) cut(now, span int64) {
 	}
 }
 
+// The rings of an account.
+const (
+	fine = iota
+	middle
+	coarse
+)
+
+// ringOf returns the ring that keeps windows of the given length (ms).
+func ringOf(length int64) int {
+	switch {
+	case length <= fineSpan:
+		return fine
+	case length <= middleSpan:
+		return middle
+	}
+	return coarse
+}
+
 // shape gives the account rings for its windows, carrying over what the old
 // rings hold.
 func (a *account) shape(now, span int64) {
-	var fine, coarse []int64
+	var lengths [3][]int64
 	for _, w := range a.lengths {
-		if w <= fineSpan {
-			fine = append(fine, w)
-		} else {
-			coarse = append(coarse, w)
-		}
+		lengths[ringOf(w)] = append(lengths[ringOf(w)], w)
 	}
-	old := *a // its rings
+	old := a.rings
 	a.span = span
-	a.fine = newRing(fineSlot, now, fineSpan, fine)
-	a.coarse = newRing(coarseSlot, now, span, coarse)
-	if old.fine != nil {
-		a.fine.fill(old.fine, a.cuts)
-		a.coarse.fill(old.coarse, a.cuts)
+	a.rings = [3]ring{
+		fine:   newRing(fineSlot, now, fineSpan, lengths[fine]),
+		middle: newRing(middleSlot, now, middleSpan, lengths[middle]),
+		coarse: newRing(coarseSlot, now, span, lengths[coarse]),
+	}
+	for i := range a.rings {
+		a.rings[i].fill(&old[i], a.cuts)
 	}
 	if a.calendar.Unit != slo.Rolling {
-		a.coarse.windows = append(a.coarse.windows, window{})
+		a.rings[coarse].windows = append(a.rings[coarse].windows, window{})
 		a.turn(now)
 	}
 }
@@ -260,7 +285,8 @@ func (a *account) shape(now, span int64) {
 func (a *account) turn(now int64) {
 	start, end := a.calendar.Bounds(time.UnixMilli(now))
 	a.periodStart, a.periodEnd = start.UnixMilli(), end.UnixMilli()
-	a.coarse.from(len(a.coarse.windows)-1, a.periodStart/coarseSlot, a.cuts)
+	r := &a.rings[coarse]
+	r.from(len(r.windows)-1, a.periodStart/coarseSlot, a.cuts)
 }
 
 // Add counts entries at time t and moves every window's end there. A t before
@@ -295,8 +321,9 @@ func (l *Ledger) advance(now int64) {
 }
 
 func (a *account) advance(now int64) {
-	a.fine.advance(now, a.cuts)
-	a.coarse.advance(now, a.cuts)
+	for i := range a.rings {
+		a.rings[i].advance(now, a.cuts)
+	}
 	if now >= a.cutAnew {
 		a.cut(now, a.span)
 	}
@@ -332,8 +359,10 @@ func (a *account) count(at int64, bad, total uint64) {
 		a.errors += bad
 		a.events += total
 	}
-	a.fine.add(at/fineSlot, bad, total, out)
-	a.coarse.add(at/coarseSlot, bad, total, out)
+	for i := range a.rings {
+		r := &a.rings[i]
+		r.add(at/r.res, bad, total, out)
+	}
 }
 
 // State returns the account of an SLO; ok is false when it is not defined.
@@ -350,23 +379,18 @@ func (l *Ledger) State(id string) (s State, ok bool) {
 		Errors:  a.errors,
 		Windows: make([]Window, 0, len(a.lengths)),
 	}
-	var fine, coarse int
+	var next [3]int // window of each ring
 	for _, length := range a.lengths {
-		w := Window{Length: time.Duration(length) * time.Millisecond}
-		if length <= fineSpan {
-			w.Bad, w.Total = a.fine.read(fine, l.now, a.cuts)
-			fine++
-		} else {
-			w.Bad, w.Total = a.coarse.read(coarse, l.now, a.cuts)
-			coarse++
-		}
+		w, r := Window{Length: time.Duration(length) * time.Millisecond}, ringOf(length)
+		w.Bad, w.Total = a.rings[r].read(next[r], l.now, a.cuts)
+		next[r]++
 		s.Windows = append(s.Windows, w)
 	}
 	s.PeriodStart, s.PeriodEnd = time.UnixMilli(l.now-a.lengths[len(a.lengths)-1]), time.UnixMilli(l.now)
 	if a.calendar.Unit != slo.Rolling {
 		s.PeriodStart, s.PeriodEnd = time.UnixMilli(a.periodStart), time.UnixMilli(a.periodEnd)
 		s.calendar.Length = s.PeriodEnd.Sub(s.PeriodStart)
-		s.calendar.Bad, s.calendar.Total = a.coarse.read(coarse, l.now, a.cuts)
+		s.calendar.Bad, s.calendar.Total = a.rings[coarse].read(next[coarse], l.now, a.cuts)
 	}
 	if c, ok := a.cuts.at(l.now); ok {
 		s.Excluded, s.ExcludedUntil = true, time.UnixMilli(c.until)
@@ -375,8 +399,8 @@ func (l *Ledger) State(id string) (s State, ok bool) {
 }
 
 // Since returns the events of an SLO from a moment until now, counting the
-// whole slot (10 s up to two hours back, 5 min beyond) the moment lies in,
-// without what is excluded. It reaches back as far as the SLO's period.
+// whole slot (10 s up to two hours back, 1 min up to six, 5 min beyond) the
+// moment lies in, without what is excluded. It reaches back as far as the SLO's period.
 func (l *Ledger) Since(id string, from time.Time) (bad, total uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -384,10 +408,7 @@ func (l *Ledger) Since(id string, from time.Time) (bad, total uint64) {
 	if a == nil {
 		return 0, 0
 	}
-	r := a.fine
-	if l.now-from.UnixMilli() > fineSpan {
-		r = a.coarse
-	}
+	r := &a.rings[ringOf(l.now-from.UnixMilli())]
 	for n := max(from.UnixMilli()/r.res, r.head-int64(len(r.slots))+1); n <= r.head; n++ {
 		c := r.at(n, a.cuts)
 		bad += uint64(c.bad)
@@ -407,7 +428,7 @@ func (l *Ledger) BurnStart(id string, at time.Time, budget float64) time.Time {
 	if a == nil {
 		return at
 	}
-	r := a.fine
+	r := &a.rings[fine]
 	quiet := max(60_000, a.slice.length) / fineSlot
 	start := at
 	calm := int64(0)

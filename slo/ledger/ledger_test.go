@@ -71,12 +71,8 @@ func TestWindowsAgainstEveryEvent(t *testing.T) {
 					total += float64(e.good + e.bad)
 				}
 			}
-			// The edge may cut through one slot: of 10 s, or of 5 min.
-			slots := 60.0
-			if w.Length > fineSpan*time.Millisecond {
-				slots = 60 * 30
-			}
-			if math.Abs(w.Total-total) > slots {
+			// The edge may cut through one slot, of up to 60 events in 10 s.
+			if slot := 60 * float64(resolution(w.Length)) / fineSlot; math.Abs(w.Total-total) > slot {
 				t.Errorf("day %d, %v: total = %.1f, want %.1f within a slot", i/8640, w.Length, w.Total, total)
 			}
 			ratio, _ := w.Ratio()

@@ -116,6 +116,17 @@ func (m *model) units() []unit {
 	return out
 }
 
+// resolution returns how finely a window moves, in ms.
+func resolution(w time.Duration) int64 {
+	switch {
+	case w <= 2*time.Hour:
+		return fineSlot
+	case w <= 6*time.Hour:
+		return middleSlot
+	}
+	return coarseSlot
+}
+
 // check compares a state with all that happened.
 func (m *model) check(s State, now int64) error {
 	units := m.units()
@@ -136,10 +147,7 @@ func (m *model) check(s State, now int64) error {
 		return fmt.Errorf("counters are %d of %d, want %d of %d", s.Errors, s.Events, errors, events)
 	}
 	for i, w := range s.Windows {
-		res := int64(coarseSlot)
-		if w.Length <= 2*time.Hour {
-			res = fineSlot
-		}
+		res := resolution(w.Length)
 		from := now - w.Length.Milliseconds()
 		var bad, total float64
 		for _, u := range counts {

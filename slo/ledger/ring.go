@@ -27,8 +27,8 @@ type window struct {
 
 // newRing returns a ring at time now (ms) that reaches back over span (ms), with
 // windows of the given lengths (ms).
-func newRing(res, now, span int64, lengths []int64) *ring {
-	r := &ring{
+func newRing(res, now, span int64, lengths []int64) ring {
+	r := ring{
 		res:  res,
 		head: now / res,
 		// One slot for the newest, one for the part at the far edge.
@@ -145,4 +145,27 @@ func (r *ring) read(i int, now int64, out cuts) (bad, total float64) {
 	inside := float64(w.tail*r.res-(now-w.length)) / float64(r.res)
 	c := r.at(w.tail-1, out)
 	return bad + inside*float64(c.bad), total + inside*float64(c.total)
+}
+
+// spread fills a ring from what two others hold of the same events, for which
+// the slots of this one are made: from fine slots where they reach back far enough,
+// and before, as if the events of a coarse slot had been spread evenly.
+func (r *ring) spread(fine, coarse *ring) {
+	parts := coarse.res / r.res
+	for n := max(0, (r.head-int64(len(r.slots))+1)/parts); n <= coarse.head; n++ {
+		if first := n * coarse.res / fine.res; fine.has(first) {
+			for f := first; f <= min(fine.head, first+coarse.res/fine.res-1); f++ {
+				c := fine.at(f, nil)
+				r.add(f*fine.res/r.res, uint64(c.bad), uint64(c.total), false)
+			}
+			continue
+		}
+		c := coarse.at(n, nil)
+		good, bad := int64(c.total-c.bad), int64(c.bad)
+		for i := range parts {
+			b := bad*(i+1)/parts - bad*i/parts
+			g := good*(i+1)/parts - good*i/parts
+			r.add(n*parts+i, uint64(b), uint64(b+g), false)
+		}
+	}
 }

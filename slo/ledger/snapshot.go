@@ -14,7 +14,7 @@ import (
 
 // A snapshot is, in unsigned varints unless said otherwise:
 //
-//	magic    the 8 bytes "SLBLDGR2"
+//	magic    the 8 bytes "SLBLDGR3"
 //	now      ms since 1970
 //	n        number of accounts, each:
 //	  id     length, bytes
@@ -24,19 +24,17 @@ import (
 //	  slice  length (ms), and if that is not 0:
 //	    bits of the target, fresh (ms), upto (ms), last (ms), good, bad,
 //	    partial (0 or 1)
-//	  fine ring, coarse ring, each:
+//	  fine, middle and coarse ring, each:
 //	    res (ms), head slot, n runs, each run:
 //	      gap    empty slots skipped, going back from the head
 //	      k      slots that follow, each: bad, total
 //	crc      4 bytes little endian, CRC-32C of all before
 //
 // Slots are written newest first, so a ring of another size restores what fits.
-// A snapshot of "SLBLDGR1" has no live, cuts and slice. Cuts are those worked
-// out when it was written; see ahead.
-const (
-	magic  = "SLBLDGR2"
-	magic1 = "SLBLDGR1"
-)
+// Cuts are those worked out when it was written; see ahead. A snapshot of
+// "SLBLDGR2" has no middle ring, one of "SLBLDGR1" no live, cuts and slice
+// either.
+const magic = "SLBLDGR3"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -68,8 +66,9 @@ func (l *Ledger) Snapshot(dst []byte) []byte {
 			dst = binary.AppendUvarint(dst, uint64(c.until))
 		}
 		dst = a.slice.snapshot(dst)
-		dst = a.fine.snapshot(dst)
-		dst = a.coarse.snapshot(dst)
+		for i := range a.rings {
+			dst = a.rings[i].snapshot(dst)
+		}
 	}
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
@@ -127,7 +126,11 @@ func (r *ring) snapshot(dst []byte) []byte {
 // Restore returns the ledger of a snapshot. Its SLOs are known but not yet
 // defined. Errors wrap ErrCorrupt.
 func Restore(src []byte) (*Ledger, error) {
-	if len(src) < len(magic)+4 || string(src[:len(magic)]) != magic && string(src[:len(magic)]) != magic1 {
+	version := 0
+	if len(src) >= len(magic)+4 {
+		version = slices.Index([]string{"", "SLBLDGR1", "SLBLDGR2", magic}, string(src[:len(magic)]))
+	}
+	if version < 1 {
 		return nil, fmt.Errorf("ledger snapshot: begins with %.8q: %w; want %q", src, ErrCorrupt, magic)
 	}
 	body, sum := src[:len(src)-4], binary.LittleEndian.Uint32(src[len(src)-4:])
@@ -153,7 +156,7 @@ func Restore(src []byte) (*Ledger, error) {
 			d.bad = true
 			break
 		}
-		if string(src[:len(magic)]) == magic {
+		if version > 1 {
 			a.live = d.bool()
 			a.cuts = d.cuts()
 			a.slice = d.slicer(l.now)
@@ -161,8 +164,14 @@ func Restore(src []byte) (*Ledger, error) {
 			a.live = true
 		}
 		a.shape(l.now, a.span)
-		d.ring(a.fine, fineSlot)
-		d.ring(a.coarse, coarseSlot)
+		for i := range a.rings {
+			if i != middle || version > 2 {
+				d.ring(&a.rings[i])
+			}
+		}
+		if version < 3 {
+			a.rings[middle].spread(&a.rings[fine], &a.rings[coarse])
+		}
 		l.accounts[id] = a
 	}
 	if d.bad || len(d.rest) > 0 {
@@ -212,8 +221,8 @@ func (d *reader) slicer(now int64) slicer {
 }
 
 // ring reads a ring into r, which stands at the snapshot's time.
-func (d *reader) ring(r *ring, res int64) {
-	if got := int64(d.uvarint()); got != res {
+func (d *reader) ring(r *ring) {
+	if got := int64(d.uvarint()); got != r.res {
 		d.bad = true
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -438,6 +439,89 @@ func TestVersion1IsRead(t *testing.T) {
 	}
 }
 
+// TestVersion2IsRead restores what was written before six hours moved by the
+// minute: ten hours of an entry every 20 s, 7 events and in the last hour 20, and
+// the same time in slices of a minute.
+func TestVersion2IsRead(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join("testdata", "v2.snapshot"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Restore(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := slo.Exclusion{Every: slo.Once, From: t0.Add(3 * time.Hour).Truncate(slo.ExclusionStep), For: 10 * time.Minute}
+	l.Define([]Def{
+		{ID: "checkout", Windows: windows, Exclude: []slo.Exclusion{out}},
+		{ID: "nightly", Windows: windows, Slice: Slice{Length: time.Minute, Target: 0.9}},
+	})
+	for _, step := range []struct {
+		after                                time.Duration
+		checkout1h, checkout6h, nightly6h, d string
+	}{
+		// As it was, then without the calm hours: minutes are kept where two hours
+		// of 10 s were, and an hour that begins within one has its share of it.
+		{0, "2521.0 of 3607.0", "3421.0 of 9907.0", "359.7 of 359.7", "4110.0 of 14730.0"},
+		{5 * time.Hour, "0.0 of 0.0", "2516.7 of 3602.7", "60.7 of 60.7", "4110.0 of 14730.0"},
+		{61 * time.Minute, "0.0 of 0.0", "0.0 of 0.0", "0.0 of 0.0", "4110.0 of 14730.0"},
+	} {
+		l.Advance(l.Now().Add(step.after))
+		checkout, nightly := state(t, l, "checkout"), state(t, l, "nightly")
+		show := func(s State, length time.Duration) string {
+			w, _ := s.Window(length)
+			return fmt.Sprintf("%.1f of %.1f", w.Bad, w.Total)
+		}
+		for _, c := range []struct{ name, got, want string }{
+			{"checkout over 1h", show(checkout, time.Hour), step.checkout1h},
+			{"checkout over 6h", show(checkout, 6*time.Hour), step.checkout6h},
+			{"nightly over 6h", show(nightly, 6*time.Hour), step.nightly6h},
+			{"checkout over a day", show(checkout, 24*time.Hour), step.d},
+		} {
+			if c.got != c.want {
+				t.Errorf("after %v more, %s is %s, want %s", step.after, c.name, c.got, c.want)
+			}
+		}
+	}
+}
+
+// TestSpread makes minutes of what 10 s and five minutes hold: none lost, none
+// bad that is not there, and each where it was as far as that is known.
+func TestSpread(t *testing.T) {
+	now := t0.UnixMilli()
+	rng := rand.New(rand.NewPCG(5, 6))
+	f, want, c := newRing(fineSlot, now, fineSpan, nil), newRing(middleSlot, now, middleSpan, nil), newRing(coarseSlot, now, middleSpan, nil)
+	for range 4000 {
+		at := now - rng.Int64N(middleSpan-coarseSlot)
+		total := 1 + rng.Uint64N(4)
+		bad := rng.Uint64N(total + 1)
+		for _, r := range []*ring{&f, &want, &c} {
+			r.add(at/r.res, bad, total, false)
+		}
+	}
+	got := newRing(middleSlot, now, middleSpan, nil)
+	got.spread(&f, &c)
+	sum := func(r *ring) (out counts) {
+		for _, s := range r.slots {
+			out.bad += s.bad
+			out.total += s.total
+		}
+		return out
+	}
+	if sum(&got) != sum(&want) {
+		t.Errorf("minutes hold %+v, want %+v", sum(&got), sum(&want))
+	}
+	known := got.head - (fineSpan-coarseSlot)/middleSlot
+	for n := got.head; got.has(n); n-- {
+		if s := got.at(n, nil); s.bad > s.total {
+			t.Errorf("minute %d has %d bad of %d", n-got.head, s.bad, s.total)
+		}
+		if n > known && got.at(n, nil) != want.at(n, nil) {
+			t.Errorf("minute %d is %+v, want %+v", n-got.head, got.at(n, nil), want.at(n, nil))
+		}
+	}
+}
+
 // FuzzRestore: what is restored can go on, and is written as it was.
 func FuzzRestore(f *testing.F) {
 	l := New(t0)
@@ -448,11 +532,13 @@ func FuzzRestore(f *testing.F) {
 	l.Add(t0.Add(time.Minute), []Entry{{ID: "a", Good: 1, Bad: 1}, {ID: "b", Good: 1}})
 	snap := l.Snapshot(nil)
 	f.Add(snap[:len(snap)-4])
-	v1, err := os.ReadFile(filepath.Join("testdata", "v1.snapshot"))
-	if err != nil {
-		f.Fatal(err)
+	for _, name := range []string{"v1.snapshot", "v2.snapshot"} {
+		old, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(old[:len(old)-4])
 	}
-	f.Add(v1[:len(v1)-4])
 	f.Fuzz(func(t *testing.T, body []byte) {
 		l, err := Restore(binary.LittleEndian.AppendUint32(slices.Clone(body), crc32.Checksum(body, castagnoli)))
 		if err != nil {

@@ -62,16 +62,6 @@ const (
 	SLOFlow   = "slowburn_flow"
 	AlertPage = "SlowburnBudgetBurnPage"
 	AlertTick = "SlowburnBudgetBurnTicket"
-
-	// Further alerts of an SLO, tickets: a share of its budget is spent (label
-	// Share, in percent), and it will be gone before its period ends.
-	AlertSpent   = "SlowburnBudgetSpent"
-	AlertRunsOut = "SlowburnBudgetRunsOut"
-	Share        = "slowburn_spent"
-
-	// Of a flow, a ticket: the traffic that comes at this time of the week
-	// does not come.
-	AlertNoTraffic = "SlowburnTrafficMissing"
 )
 
 // Values of Outcome.
