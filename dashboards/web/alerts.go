@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read"
 	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 )
@@ -92,7 +93,7 @@ var silenceLengths = []struct {
 // alertsSite serves the page of alerts.
 type alertsSite struct {
 	*site
-	history historyReader
+	history read.History
 
 	mu  sync.Mutex
 	now *alertsNow // the last look
@@ -108,7 +109,7 @@ type alertsNow struct {
 
 // alertsPages adds the page of alerts, and what silences them.
 func (s *site) alertsPages(mux *http.ServeMux) {
-	a := &alertsSite{site: s, history: historyReader{source: s.opt.Queryable}}
+	a := &alertsSite{site: s, history: read.History{Source: s.opt.Queryable}}
 	mux.HandleFunc("GET /alerts", a.alerts)
 	if s.opt.Silences == nil {
 		return
@@ -264,16 +265,16 @@ func (a *alertsSite) firing(p picture, now *alertsNow) alertsPage {
 			State:    severityState(alert.Severity),
 			Flow:     alert.SLO,
 			Summary:  alert.Summary,
-			Since:    clock(alert.Since, p.now),
+			Since:    words.Clock(alert.Since, p.now),
 			For:      words.Span(p.now.Sub(alert.Since)),
-			Burn:     unknownFigure,
+			Burn:     words.Unknown,
 		}
 		if s, ok := slos[alert.SLO]; ok {
 			v.Flow, v.Service, v.Link = s.Flow.Name, s.Flow.Service, p.link(s.Flow)
 			if v.Objective = s.Objective.Words(); strings.Contains(v.Summary, v.Objective) {
 				v.Objective = "" // said already
 			}
-			o := p.objective(s, v.State, false, false)
+			o := p.objective(p.numbers.Objective(s, read.StateOf(alert.Severity), false, false))
 			v.Burn = o.Burn
 			if o.Budget != nil {
 				v.Budget = o.Budget.Words
@@ -288,7 +289,7 @@ func (a *alertsSite) firing(p picture, now *alertsNow) alertsPage {
 		if quiet {
 			v.State, v.Silenced = idle, "silenced"
 			if s, ok := silences[alert.Silences[0]]; ok {
-				v.Silenced = fmt.Sprintf("silenced until %s by %s", clock(s.Until, p.now), s.By)
+				v.Silenced = fmt.Sprintf("silenced until %s by %s", words.Clock(s.Until, p.now), s.By)
 			}
 		}
 		out.Firing = append(out.Firing, v)
@@ -337,10 +338,10 @@ func firingHeadline(loud map[state]int, any bool) (string, state) {
 func (p picture) silence(s Silence, slos map[string]slo.SLO, mutes int) silenceView {
 	v := silenceView{
 		ID: s.ID, What: s.Matchers, By: s.By, Why: s.Why,
-		When: fmt.Sprintf("until %s, for another %s", clock(s.Until, p.now), words.Span(s.Until.Sub(p.now))),
+		When: fmt.Sprintf("until %s, for another %s", words.Clock(s.Until, p.now), words.Span(s.Until.Sub(p.now))),
 	}
 	if s.From.After(p.now.Add(2 * keepView)) { // else it was made since p was taken
-		v.When = fmt.Sprintf("from %s until %s", clock(s.From, p.now), clock(s.Until, p.now))
+		v.When = fmt.Sprintf("from %s until %s", words.Clock(s.From, p.now), words.Clock(s.Until, p.now))
 	}
 	if s.Flow != "" {
 		v.What, v.Detail = s.Flow, "every objective on "+s.Service
@@ -380,7 +381,7 @@ func (a *alertsSite) past(r *http.Request, p picture, out *alertsPage) {
 		out.Ranges = append(out.Ranges, rangeView{Label: ranges[i].label, Link: a.base + "/alerts?range=" + ranges[i].name, Current: i == chosen})
 	}
 	out.Range = ranges[chosen].label
-	past, err := a.history.read(r.Context(), p.now, ranges[chosen].length)
+	past, err := a.history.Read(r.Context(), p.now, ranges[chosen].length)
 	if err != nil {
 		a.opt.Logger.Warn("history of alerts cannot be read", "err", err)
 		out.PastFault = err.Error()
@@ -388,8 +389,8 @@ func (a *alertsSite) past(r *http.Request, p picture, out *alertsPage) {
 	}
 
 	number, _ := strconv.Atoi(r.URL.Query().Get("page"))
-	past.list = withFiring(past.list, p.alerts, p.now, ranges[chosen].length)
-	pages := max(1, (len(past.list)+pastShown-1)/pastShown)
+	past.List = withFiring(past.List, p.alerts, p.now, ranges[chosen].length)
+	pages := max(1, (len(past.List)+pastShown-1)/pastShown)
 	number = min(max(1, number), pages)
 	address := func(page int) string {
 		return fmt.Sprintf("%s&page=%d", a.base+"/alerts?range="+ranges[chosen].name, page)
@@ -400,8 +401,8 @@ func (a *alertsSite) past(r *http.Request, p picture, out *alertsPage) {
 	if number < pages {
 		out.Older = address(number + 1)
 	}
-	switch n := len(past.list); {
-	case past.cut:
+	switch n := len(past.List); {
+	case past.Cut:
 		out.PastCount = fmt.Sprintf("the last %s", words.Units(uint64(n), "alerts"))
 	case n > 0:
 		out.PastCount = words.Units(uint64(n), "alerts")
@@ -414,23 +415,23 @@ func (a *alertsSite) past(r *http.Request, p picture, out *alertsPage) {
 	for _, s := range slo.All(p.flows) {
 		slos[s.ID()] = s
 	}
-	firing := map[alertKey]bool{}
+	firing := map[read.AlertKey]bool{}
 	for _, x := range p.alerts {
-		firing[alertKey{x.SLO, x.Severity}] = true
+		firing[read.AlertKey{SLO: x.SLO, Severity: x.Severity}] = true
 	}
-	for i, x := range past.list {
+	for i, x := range past.List {
 		if i/pastShown != number-1 {
 			continue
 		}
 		v := pastView{
 			Severity: x.Severity, State: severityState(x.Severity), Flow: x.SLO,
-			Began: clock(x.began, p.now), Lasted: words.Span(x.ended.Sub(x.began)),
-			MachineReadable: x.began.UTC().Format(time.RFC3339),
+			Began: words.Clock(x.Began, p.now), Lasted: words.Span(x.Ended.Sub(x.Began)),
+			MachineReadable: x.Began.UTC().Format(time.RFC3339),
 		}
-		if x.open && firing[x.alertKey] {
-			v.Firing, v.Lasted = true, words.Span(p.now.Sub(x.began))+" so far"
+		if x.Open && firing[x.AlertKey] {
+			v.Firing, v.Lasted = true, words.Span(p.now.Sub(x.Began))+" so far"
 		}
-		if x.earlier {
+		if x.Earlier {
 			v.Began, v.Lasted = "before "+v.Began, "more than "+v.Lasted
 		}
 		if s, ok := slos[x.SLO]; ok {
@@ -441,25 +442,25 @@ func (a *alertsSite) past(r *http.Request, p picture, out *alertsPage) {
 }
 
 // withFiring adds to a history, the newest first, what fires since it was read.
-func withFiring(list []pastAlert, firing []Alert, now time.Time, length time.Duration) []pastAlert {
-	open := map[alertKey]bool{}
+func withFiring(list []read.PastAlert, firing []Alert, now time.Time, length time.Duration) []read.PastAlert {
+	open := map[read.AlertKey]bool{}
 	for _, x := range list {
-		open[x.alertKey] = open[x.alertKey] || x.open
+		open[x.AlertKey] = open[x.AlertKey] || x.Open
 	}
-	var news []pastAlert
+	var news []read.PastAlert
 	for _, a := range firing {
-		key := alertKey{a.SLO, a.Severity}
+		key := read.AlertKey{SLO: a.SLO, Severity: a.Severity}
 		if !open[key] && now.Sub(a.Since) < length {
-			news = append(news, pastAlert{alertKey: key, began: a.Since, ended: now, open: true})
+			news = append(news, read.PastAlert{AlertKey: key, Began: a.Since, Ended: now, Open: true})
 			open[key] = true
 		}
 	}
 	if len(news) == 0 {
 		return list
 	}
-	out := history{list: append(news, list...)} // list is what others read too
-	out.trim()
-	return out.list
+	out := read.Past{List: append(news, list...)} // list is what others read too
+	out.Trim()
+	return out.List
 }
 
 // frame returns the frame of a page other than those of flows.

@@ -22,6 +22,9 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 	"golang.org/x/net/html"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read"
+	"github.com/slowburn-slo/slowburn/dashboards/read/readtest"
+	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
@@ -175,11 +178,11 @@ func TestAlertsPage(t *testing.T) {
 		t.Errorf("headline = %q, want %q", got, want)
 	}
 	got = rows(doc, "firing")
-	if !strings.HasPrefix(got[0], "ticket search") || !strings.Contains(got[1], "silenced until "+clock(x.Until, time.Now())+" by Kim") || strings.HasSuffix(got[1], "Silence…") {
+	if !strings.HasPrefix(got[0], "ticket search") || !strings.Contains(got[1], "silenced until "+words.Clock(x.Until, time.Now())+" by Kim") || strings.HasSuffix(got[1], "Silence…") {
 		t.Errorf("firing = %q, want the silenced one last, until when and by whom", got)
 	}
 	got = rows(doc, "silences")
-	if want := "checkout 99.9% succeed over 30d on shop mutes 1 alert database upgrade Kim until " + clock(x.Until, time.Now()); len(got) != 1 || !strings.HasPrefix(got[0], want) {
+	if want := "checkout 99.9% succeed over 30d on shop mutes 1 alert database upgrade Kim until " + words.Clock(x.Until, time.Now()); len(got) != 1 || !strings.HasPrefix(got[0], want) {
 		t.Errorf("silences = %q, want %q", got, want)
 	}
 
@@ -363,7 +366,7 @@ func TestSilenceChoosesFlow(t *testing.T) {
 	}
 	flows := make([]slo.Flow, flowsShown+5)
 	for i := range flows {
-		flows[i] = flowOf("shop", fmt.Sprintf("flow-%d", i), 0.99, 0)
+		flows[i] = readtest.FlowOf("shop", fmt.Sprintf("flow-%d", i), 0.99, 0)
 	}
 	opt.Flows = func() []slo.Flow { return flows }
 	_, doc = get(t, newSite(t, opt), "/alerts/silence")
@@ -433,13 +436,13 @@ func TestAlertHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	got, err := readHistory(t.Context(), db, ago(7*day), now)
+	got, err := (&read.History{Source: db}).Read(t.Context(), now, 7*day)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var lines []string
-	for _, x := range got.list {
-		lines = append(lines, fmt.Sprintf("%s %s -%s for %s earlier=%t open=%t", x.SLO, x.Severity, now.Sub(x.began), x.ended.Sub(x.began), x.earlier, x.open))
+	for _, x := range got.List {
+		lines = append(lines, fmt.Sprintf("%s %s -%s for %s earlier=%t open=%t", x.SLO, x.Severity, now.Sub(x.Began), x.Ended.Sub(x.Began), x.Earlier, x.Open))
 	}
 	want := []string{
 		"shop-checkout-availability page -11m0s for 11m0s earlier=false open=true",
@@ -450,8 +453,8 @@ func TestAlertHistory(t *testing.T) {
 		"shop-checkout-availability ticket -72h0m0s for 10s earlier=false open=false",
 		"shop-search-availability ticket -168h0m0s for 24h30m0s earlier=true open=false",
 	}
-	if !slices.Equal(lines, want) || got.cut {
-		t.Errorf("history, cut %t:\n%s\nwant:\n%s", got.cut, strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	if !slices.Equal(lines, want) || got.Cut {
+		t.Errorf("history, cut %t:\n%s\nwant:\n%s", got.Cut, strings.Join(lines, "\n"), strings.Join(want, "\n"))
 	}
 
 	opt := incident().options(t)
@@ -462,14 +465,14 @@ func TestAlertHistory(t *testing.T) {
 	_, doc := get(t, h, "/alerts")
 	past := rows(doc, "ended")
 	for i, want := range []string{
-		"page checkout shop 99.9% succeed over 30d " + clock(ago(11*minute), now) + " 11 min so far",
-		"page checkout shop 99.9% succeed over 30d " + clock(ago(50*minute), now) + " 9 min",
+		"page checkout shop 99.9% succeed over 30d " + words.Clock(ago(11*minute), now) + " 11 min so far",
+		"page checkout shop 99.9% succeed over 30d " + words.Clock(ago(50*minute), now) + " 9 min",
 	} {
 		if past[i] != want {
 			t.Errorf("line %d = %q, want %q", i, past[i], want)
 		}
 	}
-	if want := "ticket search shop 99.5% succeed over 30d before " + clock(ago(7*day), now) + " more than 24 h"; past[6] != want {
+	if want := "ticket search shop 99.5% succeed over 30d before " + words.Clock(ago(7*day), now) + " more than 24 h"; past[6] != want {
 		t.Errorf("last line = %q, want %q", past[6], want)
 	}
 	for path, want := range map[string]int{"/alerts?range=24h": 4, "/alerts?range=7d": 7, "/alerts?range=30d": 8, "/alerts?range=9y&page=-3": 7} {
@@ -486,7 +489,7 @@ func TestAlertHistory(t *testing.T) {
 // TestAlertHistoryIsBounded holds that a history of any length is cut, and
 // shown a page at a time.
 func TestAlertHistoryIsBounded(t *testing.T) {
-	db, _ := newStore(t)
+	db, _ := readtest.NewStore(t)
 	now := time.Now().Truncate(time.Second)
 	app := db.Appender(t.Context())
 	const slos = 4

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -13,6 +14,8 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser/posrange"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read"
+	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
@@ -32,20 +35,25 @@ const (
 
 	// pastLength is how far back a flow's alerts are told.
 	pastLength = 30 * 24 * time.Hour
+
+	// chartsPast is how far back a link may point: as far as most people keep
+	// their data, and no exclusion has too many times within.
+	chartsPast = 400 * 24 * time.Hour
 )
 
 // chartRange is a time that charts can show.
 type chartRange struct {
 	Name, Label string
 	length      time.Duration // 0: the objective's window
+	from, to    time.Time     // where a link says them; without to it goes on until now
 }
 
 var chartRanges = []chartRange{
-	{"1h", "1 h", time.Hour},
-	{"6h", "6 h", 6 * time.Hour},
-	{"1d", "1 d", 24 * time.Hour},
-	{"7d", "7 d", 7 * 24 * time.Hour},
-	{"30d", "30 d", 30 * 24 * time.Hour},
+	{Name: "1h", Label: "1 h", length: time.Hour},
+	{Name: "6h", Label: "6 h", length: 6 * time.Hour},
+	{Name: "1d", Label: "1 d", length: 24 * time.Hour},
+	{Name: "7d", Label: "7 d", length: 7 * 24 * time.Hour},
+	{Name: "30d", Label: "30 d", length: 30 * 24 * time.Hour},
 }
 
 // defaultRange is what somebody who was just woken wants to see.
@@ -70,26 +78,92 @@ func rangesOf(f *slo.Flow) []chartRange {
 	return append(out, chartRange{Name: "window", Label: slo.Duration(o.Window)})
 }
 
-// rangeOf returns the range of that name, or the usual one.
-func rangeOf(f *slo.Flow, name string) chartRange {
+// rangeOf returns the range that an address asks for, or the usual one: a name,
+// or from and to in milliseconds since 1970, as messages link to an incident. It
+// is the usual one together with an error that says why what is asked for
+// cannot be shown.
+func rangeOf(f *slo.Flow, query url.Values, now time.Time) (chartRange, error) {
 	usual := chartRange{}
 	for _, r := range rangesOf(f) {
-		if r.Name == name {
-			return r
+		if r.Name == query.Get("range") && !query.Has("from") {
+			return r, nil
 		}
 		if r.Name == defaultRange {
 			usual = r
 		}
 	}
-	return usual
+	if !query.Has("from") && !query.Has("to") {
+		return usual, nil
+	}
+	from, err := millis(query, "from")
+	if err != nil {
+		return usual, err
+	}
+	out := chartRange{Name: query.Get("from") + "-" + query.Get("to"), from: from}
+	if query.Has("to") {
+		if out.to, err = millis(query, "to"); err != nil {
+			return usual, err
+		}
+	}
+	switch {
+	case from.After(now):
+		return usual, fmt.Errorf("from: %s is still to come; want a time in the past", words.Clock(from, now))
+	case now.Sub(from) > chartsPast:
+		return usual, fmt.Errorf("from: %s is long ago; want at most %s", from.Format(time.DateOnly), words.Span(chartsPast))
+	case query.Has("to") && !out.to.After(from):
+		return usual, fmt.Errorf("to: %s is not after %s; want it to be later", words.Clock(out.to, now), words.Clock(from, now))
+	}
+	return out, nil
 }
 
-// start returns where the range begins that ends at a moment.
-func (r chartRange) start(f *slo.Flow, at time.Time) time.Time {
-	if r.length > 0 {
-		return at.Add(-r.length)
+// millis reads a time of an address.
+func millis(query url.Values, name string) (time.Time, error) {
+	ms, err := strconv.ParseInt(query.Get(name), 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%s: %q is not a time; want milliseconds since 1970, such as %d", name, query.Get(name), int64(1_800_000_000_000))
 	}
-	return windowStart(f.Objectives[0], at)
+	return time.UnixMilli(ms), nil
+}
+
+// query is what asks for the range in an address.
+func (r chartRange) query() string {
+	if r.from.IsZero() {
+		return url.Values{"range": {r.Name}}.Encode()
+	}
+	q := url.Values{"from": {strconv.FormatInt(r.from.UnixMilli(), 10)}}
+	if !r.to.IsZero() {
+		q.Set("to", strconv.FormatInt(r.to.UnixMilli(), 10))
+	}
+	return q.Encode()
+}
+
+// between says the range that a link asks for; it is empty of one with a name.
+func (r chartRange) between(now time.Time) string {
+	switch {
+	case r.from.IsZero():
+		return ""
+	case r.to.IsZero() || r.to.After(now):
+		return "Since " + words.Clock(r.from, now)
+	case r.from.In(now.Location()).Format(time.DateOnly) == r.to.In(now.Location()).Format(time.DateOnly):
+		return r.from.In(now.Location()).Format("2 Jan 15:04") + " to " + r.to.In(now.Location()).Format("15:04 MST")
+	default:
+		return r.from.In(now.Location()).Format("2 Jan 15:04") + " to " + r.to.In(now.Location()).Format("2 Jan 15:04 MST")
+	}
+}
+
+// bounds returns where the range begins and ends while the data ends at a
+// moment.
+func (r chartRange) bounds(f *slo.Flow, at time.Time) (from, to time.Time) {
+	switch {
+	case r.length > 0:
+		return at.Add(-r.length), at
+	case r.from.IsZero():
+		return windowStart(f.Objectives[0], at), at
+	case r.to.IsZero() || r.to.After(at):
+		return r.from, at
+	default:
+		return r.from, r.to
+	}
 }
 
 // windowStart returns where the window of an objective began.
@@ -225,8 +299,12 @@ type chartFrame struct {
 }
 
 // framesOf returns the charts of a flow.
-func framesOf(f *slo.Flow) []chartFrame {
+func framesOf(f *slo.Flow, r chartRange) []chartFrame {
 	var out []chartFrame
+	budget := "over its whole window, dashed on at the pace of now"
+	if !r.from.IsZero() {
+		budget = ""
+	}
 	if f.Counted() {
 		out = append(out,
 			chartFrame{"latency", "Latency", "", true},
@@ -236,7 +314,7 @@ func framesOf(f *slo.Flow) []chartFrame {
 	}
 	for i, o := range f.Objectives {
 		out = append(out,
-			chartFrame{fmt.Sprintf("budget-%d", i), "Budget left: " + o.Sentence(), "over its whole window, dashed on at the pace of now", false},
+			chartFrame{fmt.Sprintf("budget-%d", i), "Budget left: " + o.Sentence(), budget, false},
 			chartFrame{fmt.Sprintf("burn-%d", i), "Burn rates: " + o.Sentence(), "by window; at 1× the budget lasts exactly its period", false},
 		)
 	}
@@ -263,18 +341,23 @@ const keepCharts = 64
 
 // data serves what the charts of a flow show.
 func (s *site) data(w http.ResponseWriter, r *http.Request) {
-	key := flowKey{r.PathValue("service"), r.PathValue("flow")}
+	key := read.Key{Service: r.PathValue("service"), Flow: r.PathValue("flow")}
 	now, err := s.lookAt(r.Context(), key)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	f := find(now.flows, key)
+	f := read.Find(now.flows, key)
 	if f == nil {
 		http.Error(w, "There is no such flow.", http.StatusNotFound)
 		return
 	}
-	body, err := s.keptCharts(r.Context(), now.picture, f, rangeOf(f, r.URL.Query().Get("range")))
+	chosen, err := rangeOf(f, r.URL.Query(), now.now)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	body, err := s.keptCharts(r.Context(), now.picture, f, chosen)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -302,7 +385,7 @@ func (s *site) keptCharts(ctx context.Context, p picture, f *slo.Flow, r chartRa
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.body != nil && !k.last {
-		step := newGrid(r.start(f, p.at), p.at).step
+		step := newGrid(r.bounds(f, p.at)).step
 		if age := p.at.Sub(k.at); age == 0 || time.Since(k.made) < keepView || age > 0 && age < min(step/4, time.Minute) {
 			return k.body, nil
 		}
@@ -322,9 +405,9 @@ func (s *site) keptCharts(ctx context.Context, p picture, f *slo.Flow, r chartRa
 // draw makes the charts of a flow. A chart that cannot be read says so; faulty
 // tells that there is one.
 func (s *site) draw(ctx context.Context, p picture, f *slo.Flow, r chartRange) (out chartsData, faulty bool) {
-	from := r.start(f, p.at)
-	g := newGrid(from, p.at)
-	out = chartsData{From: unix(from), To: unix(p.at), Charts: []chart{}, Bands: []band{}, Deploys: []deploy{}}
+	from, to := r.bounds(f, p.at)
+	g := newGrid(from, to)
+	out = chartsData{From: unix(from), To: unix(to), Charts: []chart{}, Bands: []band{}, Deploys: []deploy{}}
 	add := func(c chart, err error) {
 		if err != nil {
 			s.opt.Logger.Warn("chart cannot be made", "chart", c.ID, "flow", f.Name, "err", err)
@@ -339,7 +422,7 @@ func (s *site) draw(ctx context.Context, p picture, f *slo.Flow, r chartRange) (
 		add(requests, err)
 	}
 	for i, o := range f.SLOs() {
-		c, err := s.budgetChart(ctx, p, o)
+		c, err := s.budgetChart(ctx, p, o, r)
 		c.ID = fmt.Sprintf("budget-%d", i)
 		add(c, err)
 		c, err = s.burnChart(ctx, o, g)
@@ -350,24 +433,24 @@ func (s *site) draw(ctx context.Context, p picture, f *slo.Flow, r chartRange) (
 	for _, o := range f.SLOs() {
 		ids[o.ID()] = o.Objective.Sentence()
 	}
-	past, err := s.past.read(ctx, p.at, pastLength)
+	past, err := s.past.Read(ctx, p.at, max(pastLength, p.at.Sub(from)))
 	if err != nil {
 		s.opt.Logger.Warn("alerts of charts cannot be read", "err", err)
 		faulty = true
 	}
-	for _, a := range past.list {
-		if words, ours := ids[a.SLO]; ours && a.ended.After(from) {
-			out.Bands = append(out.Bands, band{unix(a.began), unix(a.ended), string(a.Severity), string(a.Severity) + ": " + words})
+	for _, a := range past.List {
+		if sentence, ours := ids[a.SLO]; ours && a.Ended.After(from) && a.Began.Before(to) {
+			out.Bands = append(out.Bands, band{unix(a.Began), unix(a.Ended), string(a.Severity), string(a.Severity) + ": " + sentence})
 		}
 	}
 	for _, x := range f.Exclude {
-		for i := range x.Between(from, p.at) {
+		for i := range x.Between(from, to) {
 			out.Bands = append(out.Bands, band{unix(i.Start), unix(i.End), "excluded", "excluded: " + x.Why})
 		}
 	}
 	// A version is told as long as it is seen, so that one look at the whole
 	// range finds those that have gone as well.
-	err = s.instant(ctx, p.at, fmt.Sprintf("min by (%s) (min_over_time(%s{%s=%q}[%s]))", series.ServiceVersion, series.VersionFirstSeen, series.Service, f.Service, promDuration(p.at.Sub(from))),
+	err = s.store.Instant(ctx, to, fmt.Sprintf("min by (%s) (min_over_time(%s{%s=%q}[%s]))", series.ServiceVersion, series.VersionFirstSeen, series.Service, f.Service, promDuration(to.Sub(from))),
 		func(v promql.Sample) {
 			if v.F >= out.From && v.F <= out.To {
 				out.Deploys = append(out.Deploys, deploy{v.F, v.Metric.Get(series.ServiceVersion)})
@@ -400,7 +483,7 @@ func (s *site) latencyChart(ctx context.Context, f *slo.Flow, g grid) (chart, er
 			c.Limits = append(c.Limits, limit{Label: o.Sentence(), Value: o.Threshold.Seconds()})
 		}
 	}
-	return c, s.steps(ctx, g, fmt.Sprintf("sum (rate(%s%s[%s]))", series.FlowDuration, selector(f), promDuration(g.window())),
+	return c, s.steps(ctx, g, fmt.Sprintf("sum (rate(%s%s[%s]))", series.FlowDuration, read.Selector(f), promDuration(g.window())),
 		func(v promql.Series) {
 			for _, h := range v.Histograms {
 				if h.H.Count <= 0 {
@@ -422,19 +505,19 @@ func (s *site) requestCharts(ctx context.Context, f *slo.Flow, g grid) (errors, 
 			errors.Limits = append(errors.Limits, limit{Label: slo.Percent(o.Budget()) + " may fail", Value: o.Budget()})
 		}
 	}
-	sums := make([]rates, g.n)
+	sums := make([]read.Rates, g.n)
 	known := make([]bool, g.n)
-	err = s.steps(ctx, g, fmt.Sprintf("sum by (%s) (rate(%s%s[%s]))", series.Outcome, series.FlowRequests, selector(f), promDuration(g.window())),
+	err = s.steps(ctx, g, fmt.Sprintf("sum by (%s) (rate(%s%s[%s]))", series.Outcome, series.FlowRequests, read.Selector(f), promDuration(g.window())),
 		func(v promql.Series) {
 			for _, x := range v.Floats {
 				i := g.at(x.T)
-				sums[i], known[i] = sums[i].plus(v.Metric.Get(series.Outcome), x.F), true
+				sums[i], known[i] = sums[i].Plus(v.Metric.Get(series.Outcome), x.F), true
 			}
 		})
 	bad, all := g.empty(), g.empty()
 	for i, r := range sums {
 		if known[i] {
-			bad[i], all[i] = r.badShare(), r.total()
+			bad[i], all[i] = r.BadShare(), r.Total()
 		}
 	}
 	errors.Lines = []line{{"errors", 1, bad}}
@@ -473,11 +556,14 @@ func (s *site) burnChart(ctx context.Context, one slo.SLO, g grid) (chart, error
 }
 
 // budgetChart is the budget left over the whole window of an objective, and
-// where it goes at the pace of now.
-func (s *site) budgetChart(ctx context.Context, p picture, one slo.SLO) (chart, error) {
+// where it goes at the pace of now; or over the time that a link asks for.
+func (s *site) budgetChart(ctx context.Context, p picture, one slo.SLO, r chartRange) (chart, error) {
 	o := one.Objective
-	from := windowStart(o, p.at)
-	g := newGrid(from, p.at)
+	from, to := windowStart(o, p.at), p.at
+	if !r.from.IsZero() {
+		from, to = r.bounds(one.Flow, p.at)
+	}
+	g := newGrid(from, to)
 	var left points
 	// A young SLO fills its window by and by: look closer until it is a curve.
 	for {
@@ -494,19 +580,22 @@ func (s *site) budgetChart(ctx context.Context, p picture, one slo.SLO) (chart, 
 		for first < g.n-1 && math.IsNaN(left[first]) {
 			first++
 		}
-		if g.step <= chartStep || first < g.n/2 {
+		if g.step <= chartStep || first < g.n/2 || !r.from.IsZero() {
 			break
 		}
 		g = newGrid(g.from.Add(time.Duration(max(0, first-1))*g.step), p.at)
 	}
 	c := g.chart("", "share")
 	c.Lines = []line{{"left", 1, left}}
-	v := p.objective(one, 0, false, false)
-	c.Ahead = projection(o, v.left, v.burn, g.from, p.at)
+	if _, _, excluded := one.Flow.Excluded(p.now); excluded || !r.from.IsZero() {
+		return c, nil // its pace does not count, or is not that of then
+	}
+	v := p.numbers.Objective(one, read.NoData, false, false)
+	c.Ahead = projection(o, v.Left, v.Burn, g.from, p.at)
 	if c.Ahead != nil {
-		c.Ahead.Words = v.Pace
+		c.Ahead.Words = p.objective(v).Pace
 		if c.Ahead.Words == "" {
-			c.Ahead.Words = gone(o, v.left, v.burn, p.at)
+			c.Ahead.Words = gone(o, v.Left, v.Burn, p.at)
 		}
 		c.To = c.Ahead.To
 	}
@@ -547,20 +636,7 @@ func projection(o slo.Objective, left, burn float64, from, at time.Time) *ahead 
 	return out
 }
 
-// steps runs a query at the moments of a grid and visits its series, which
-// belong to the engine again when steps returns.
+// steps runs a query at the moments of a grid and visits its series.
 func (s *site) steps(ctx context.Context, g grid, query string, visit func(promql.Series)) error {
-	q, err := s.opt.Engine.NewRangeQuery(ctx, s.opt.Queryable, nil, query, g.from, g.to(), g.step)
-	if err != nil {
-		return err
-	}
-	defer q.Close()
-	matrix, err := q.Exec(ctx).Matrix()
-	if err != nil {
-		return err
-	}
-	for _, v := range matrix {
-		visit(v)
-	}
-	return nil
+	return s.store.Steps(ctx, query, g.from, g.to(), g.step, visit)
 }

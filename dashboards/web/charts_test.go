@@ -5,10 +5,14 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/net/html"
+
+	"github.com/slowburn-slo/slowburn/dashboards/read/readtest"
 	"github.com/slowburn-slo/slowburn/slo"
 )
 
@@ -65,7 +69,7 @@ func TestChartData(t *testing.T) {
 	if got := time.Duration(d.To-d.From) * time.Second; got != 6*time.Hour {
 		t.Errorf("charts show %s, want 6 h", got)
 	}
-	for _, frame := range framesOf(&slo.Flow{Name: "checkout", Objectives: flowOf("shop", "checkout", 0.999, time.Second).Objectives}) {
+	for _, frame := range framesOf(&slo.Flow{Name: "checkout", Objectives: readtest.FlowOf("shop", "checkout", 0.999, time.Second).Objectives}, chartRange{}) {
 		c, ok := charts[frame.ID]
 		if !ok || c.Fault != "" || len(c.Lines) == 0 {
 			t.Errorf("chart %s: present %t, fault %q, %d lines; want lines", frame.ID, ok, c.Fault, len(c.Lines))
@@ -127,6 +131,112 @@ func TestChartData(t *testing.T) {
 	}
 	if d, _ := getData(t, h, "/flows/shop/checkout/data?range=nonsense"); d.To-d.From != 6*3600 {
 		t.Errorf("an unknown range shows %g s, want the usual 6 h", d.To-d.From)
+	}
+}
+
+// TestChartsOfIncident asks for a time as messages link to it.
+func TestChartsOfIncident(t *testing.T) {
+	opt := night(t)
+	h := newSite(t, opt)
+	now := opt.DataAt()
+	ms := func(ago time.Duration) string { return strconv.FormatInt(now.Add(-ago).UnixMilli(), 10) }
+	const path = "/flows/shop/checkout"
+	for _, tc := range []struct {
+		name, query string
+		length      time.Duration
+		bands       int // of alerts
+		deploys     int
+	}{
+		{"over", "?from=" + ms(200*time.Minute) + "&to=" + ms(130*time.Minute), 70 * time.Minute, 1, 0},
+		{"going on", "?from=" + ms(time.Hour), time.Hour, 1, 1},
+		{"its end is still to come", "?from=" + ms(time.Hour) + "&to=" + ms(-time.Hour), time.Hour, 1, 1},
+		{"a name beside it", "?range=1h&from=" + ms(5*time.Hour), 5 * time.Hour, 2, 2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, doc := get(t, h, path+tc.query)
+			address := attr(all(doc, func(n *html.Node) bool { return attr(n, "id") == "grid" })[0], "data-from")
+			if got := texts(all(doc, class("over")))[0]; !strings.Contains(got, ", or the last") {
+				t.Errorf("the chooser says %q, want the time it is about", got)
+			}
+			d, charts := getData(t, h, address)
+			bands := 0
+			for _, b := range d.Bands {
+				if b.Kind != "excluded" {
+					bands++
+				}
+			}
+			if got := time.Duration((d.To - d.From) * float64(time.Second)).Round(time.Second); got != tc.length || bands != tc.bands || len(d.Deploys) != tc.deploys {
+				t.Errorf("charts show %s with %d alerts and %d deploys, want %s, %d and %d", got, bands, len(d.Deploys), tc.length, tc.bands, tc.deploys)
+			}
+			for _, id := range []string{"latency", "errors", "rate", "budget-0", "burn-0"} {
+				c := charts[id]
+				if c.Fault != "" || c.Ahead != nil || c.To != d.To || len(c.Lines) == 0 || !slices.ContainsFunc(c.Lines[0].Points, func(v *float64) bool { return v != nil }) {
+					t.Errorf("chart %s to %g with %d lines, fault %q; want some to %g, with nothing ahead", id, c.To, len(c.Lines), c.Fault, d.To)
+				}
+			}
+		})
+	}
+	for _, tc := range []struct{ query, want string }{
+		{"?from=yesterday", `from: "yesterday" is not a time; want milliseconds since 1970, such as 1800000000000`},
+		{"?from=", `from: "" is not a time`},
+		{"?from=99999999999999999999", "is not a time"},
+		{"?from=" + ms(time.Hour) + "&to=now", `to: "now" is not a time`},
+		{"?to=" + ms(time.Hour), `from: "" is not a time`},
+		{"?from=" + ms(-time.Hour), "is still to come; want a time in the past"},
+		{"?from=0", "from: 1970-01-01 is long ago; want at most 400 d"},
+		{"?from=-9223372036854775808", "is long ago"},
+		{"?from=" + ms(time.Hour) + "&to=" + ms(2*time.Hour), "want it to be later"},
+	} {
+		w, doc := get(t, h, path+tc.query)
+		if got := texts(all(doc, class("notice"))); w.Code != http.StatusOK || len(got) != 2 || !strings.HasPrefix(got[1], "The time asked for cannot be shown; this is the usual one.") || !strings.Contains(got[1], tc.want) {
+			t.Errorf("GET %s = %d with notices %q, want the page, and %q", tc.query, w.Code, got, tc.want)
+		}
+		if got := attr(all(doc, func(n *html.Node) bool { return attr(n, "id") == "grid" })[0], "data-from"); !strings.HasSuffix(got, "/data?range=6h") {
+			t.Errorf("GET %s draws %s, want the usual time", tc.query, got)
+		}
+		if w, _ := get(t, h, path+"/data"+tc.query); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), tc.want) {
+			t.Errorf("GET data%s = %d %s, want 400 and %q", tc.query, w.Code, w.Body, tc.want)
+		}
+	}
+}
+
+func TestBetween(t *testing.T) {
+	now := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	for _, tc := range []struct {
+		r    chartRange
+		want string
+	}{
+		{chartRange{Name: "6h", length: 6 * time.Hour}, ""},
+		{chartRange{from: ago(time.Hour)}, "Since 02:00 UTC"},
+		{chartRange{from: ago(time.Hour), to: ago(-time.Minute)}, "Since 02:00 UTC"},
+		{chartRange{from: ago(2 * time.Hour), to: ago(time.Hour)}, "24 Nov 01:00 to 02:00 UTC"},
+		{chartRange{from: ago(20 * time.Hour), to: ago(time.Hour)}, "23 Nov 07:00 to 24 Nov 02:00 UTC"},
+	} {
+		if got := tc.r.between(now); got != tc.want {
+			t.Errorf("between(%s, %s) = %q, want %q", tc.r.from, tc.r.to, got, tc.want)
+		}
+	}
+}
+
+// TestFlowPageWhere: what others find out about a flow is on its page, and
+// nothing of it while nobody looks.
+func TestFlowPageWhere(t *testing.T) {
+	opt := night(t)
+	_, doc := get(t, newSite(t, opt), "/flows/shop/checkout")
+	want := "Where 94% of the bad requests on service.version 1.42.0, normally 31% 387 bad, 5,120 good " +
+		"71% of the bad requests on cloud.region eu-central-1 and peer.service payments, normally 22% 292 bad, 3,004 good " +
+		"98% of the bad requests with http.response.status_code 503, normally 0% 403 bad, 0 good"
+	if got := text(all(doc, class("where"))[0]); got != want {
+		t.Errorf("where = %q, want %q", got, want)
+	}
+	if got := texts(all(doc, class("judged"))); len(got) != 4 || got[2] != "Too little traffic to judge: 3 of 21 were bad." {
+		t.Errorf("judged = %q, want four sentences of the latency", got)
+	}
+	opt.Where, opt.Judgement = nil, nil
+	_, doc = get(t, newSite(t, opt), "/flows/shop/checkout")
+	if got := len(all(doc, class("where"))) + len(all(doc, class("judged"))); got != 0 {
+		t.Errorf("%d elements about where and judgement without anybody who knows, want none", got)
 	}
 }
 

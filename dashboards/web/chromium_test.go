@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read/readtest"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
@@ -21,14 +22,15 @@ const drawn = `[...document.querySelectorAll(".plot")].every((p) => p.childEleme
 
 // everySize looks at a page in all the sizes and both colour schemes that
 // people have: nothing to complain of in the browser, no scrolling sideways, no
-// serious fault that axe finds.
-func everySize(t *testing.T, b *browser, h http.Handler, name, path string) {
+// serious fault that axe finds. thorough has axe look at every one of them, which
+// takes as long as all the rest; otherwise at three, which differ the most to it.
+func everySize(t *testing.T, b *browser, h http.Handler, name, path string, thorough bool) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
 		page := b.open(t, h, path, 375, 900, false)
 		for _, width := range []int{375, 1280, 1920} {
 			for _, dark := range []bool{false, true} {
-				page.check(name, width, dark)
+				page.check(name, width, dark, thorough || width < 1920 && !(width == 375 && dark))
 			}
 		}
 	})
@@ -41,19 +43,19 @@ func oneSize(t *testing.T, b *browser, h http.Handler, name, path string, width 
 		if strings.HasPrefix(name, "no such") {
 			page.allowed = "404"
 		}
-		page.check(name, width, dark)
+		page.check(name, width, dark, true)
 	})
 }
 
 // check looks at a page in one size and colour scheme.
-func (t *tab) check(name string, width int, dark bool) {
+func (t *tab) check(name string, width int, dark, axe bool) {
 	t.tb.Helper()
 	t.resize(width, 900, dark)
 	t.wait(`typeof htmx === "object" && innerWidth === ` + strconv.Itoa(width))
 	t.wait(drawn)
 	t.wait(`[...document.querySelectorAll(".plot > .uplot")].every((u) => Math.abs(u.clientWidth - u.parentElement.clientWidth) < 2)`)
 	t.fits()
-	if width < 1920 && !(width == 375 && dark) { // the rest is the same to axe
+	if axe {
 		t.accessible()
 	}
 	scheme := "light"
@@ -69,11 +71,11 @@ func TestChromium(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)
 	nightSite := newSite(t, night(t))
-	everySize(t, b, nightSite, "flows", "/")
-	everySize(t, b, nightSite, "flow", "/flows/shop/checkout?range=6h")
-	everySize(t, b, nightSite, "alerts", "/alerts")
-	everySize(t, b, nightSite, "setup", "/setup")
-	everySize(t, b, nightSite, "config", "/config")
+	everySize(t, b, nightSite, "flows", "/", false)
+	everySize(t, b, nightSite, "flow", "/flows/shop/checkout?range=6h", false)
+	everySize(t, b, nightSite, "night alerts", "/alerts", false)
+	everySize(t, b, nightSite, "night setup", "/setup", false)
+	everySize(t, b, nightSite, "night config", "/config", false)
 
 	quiet := incident()
 	quiet.alerts, quiet.scripts = nil, quiet.scripts[4:5]
@@ -81,15 +83,15 @@ func TestChromium(t *testing.T) {
 	stale.age, stale.fault = 12*time.Minute, "slos.yaml:4:9: 0.999 is not a percentage; write 99.9%"
 	hostile := incident()
 	for _, payload := range payloads {
-		f := flowOf("shop"+payload, payload+"checkout", 0.999, 0)
+		f := readtest.FlowOf("shop"+payload, payload+"checkout", 0.999, 0)
 		f.Runbook = "javascript:alert(1)"
-		hostile.scripts = append(hostile.scripts, script{flow: f, perFlush: 1, slos: map[string]map[string]float64{"availability": figures(0.999, 0.5, 0.1, 0.1)}})
+		hostile.scripts = append(hostile.scripts, readtest.Script{Flow: f, PerFlush: 1, SLOs: map[string]map[string]float64{"availability": readtest.Figures(0.999, 0.5, 0.1, 0.1)}})
 		hostile.alerts = append(hostile.alerts, Alert{SLO: f.SLOs()[0].ID(), Severity: slo.Page, Since: time.Now(), Summary: payload})
 	}
 	hostileSite := newSite(t, hostile.options(t))
 	kindsSite := newSite(t, kinds(t, time.Now()).options(t))
 	overspent := kinds(t, time.Now())
-	overspent.scripts[0].slos["monthly"][series.BudgetRemaining] = -12.5
+	overspent.scripts[0].SLOs["monthly"][series.BudgetRemaining] = -12.5
 	for _, tc := range []struct {
 		name  string
 		h     http.Handler
@@ -98,12 +100,17 @@ func TestChromium(t *testing.T) {
 		dark  bool
 		more  bool // for the eye: only with -screenshots
 	}{
+		{
+			name: "incident", h: nightSite, width: 375, dark: true, more: true,
+			path: fmt.Sprintf("/flows/shop/checkout?from=%d&to=%d", time.Now().Add(-200*time.Minute).UnixMilli(), time.Now().Add(-130*time.Minute).UnixMilli()),
+		},
+		{name: "no such time", h: nightSite, path: "/flows/shop/checkout?from=yesterday", width: 1280, more: true},
 		{name: "tablet", h: nightSite, path: "/", width: 820, more: true},
 		{name: "calm", h: newSite(t, quiet.options(t)), path: "/", width: 1280, more: true},
 		{name: "stale", h: newSite(t, stale.options(t)), path: "/", width: 1280},
 		{name: "nothing configured", h: newSite(t, fixture{}.options(t)), path: "/", width: 1280, more: true},
-		{name: "nothing arriving", h: newSite(t, fixture{scripts: shop()[6:]}.options(t)), path: "/", width: 375},
-		{name: "flow without data", h: newSite(t, fixture{scripts: shop()[6:]}.options(t)), path: "/flows/billing/invoice", width: 1280, more: true},
+		{name: "nothing arriving", h: newSite(t, fixture{scripts: readtest.Shop()[6:]}.options(t)), path: "/", width: 375},
+		{name: "flow without data", h: newSite(t, fixture{scripts: readtest.Shop()[6:]}.options(t)), path: "/flows/billing/invoice", width: 1280, more: true},
 		{name: "no such flow", h: nightSite, path: "/flows/shop/nothing", width: 375},
 		{name: "none found", h: nightSite, path: "/?q=nothing+like+this", width: 375, dark: true},
 		{name: "kinds narrow", h: newSite(t, overspent.options(t)), path: "/", width: 1221, more: true},

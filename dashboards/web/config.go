@@ -118,14 +118,14 @@ func configured(p picture, in Config, number int) configPage {
 	out.Faults = firstOf(in.Faults)
 	out.Warnings = firstOf(in.Warnings)
 	if !in.Loaded.IsZero() {
-		out.Loaded = fmt.Sprintf("Read at %s, %s ago", clock(in.Loaded, p.now), words.Span(p.now.Sub(in.Loaded)))
+		out.Loaded = fmt.Sprintf("Read at %s, %s ago", words.Clock(in.Loaded, p.now), words.Span(p.now.Sub(in.Loaded)))
 		if in.Cause != "" {
 			out.Loaded += " (" + in.Cause + ")"
 		}
 		out.Loaded += "."
 	}
 	if !in.Refused.IsZero() {
-		out.Refused = fmt.Sprintf("at %s, %s ago", clock(in.Refused, p.now), words.Span(p.now.Sub(in.Refused)))
+		out.Refused = fmt.Sprintf("at %s, %s ago", words.Clock(in.Refused, p.now), words.Span(p.now.Sub(in.Refused)))
 	}
 	switch {
 	case len(in.Faults) > 0:

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read/readtest"
+	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/spec"
 )
@@ -59,7 +61,7 @@ func TestConfigPage(t *testing.T) {
 		t.Errorf("headline = %q, want %q", got, want)
 	}
 	for _, want := range []string{
-		"Read at " + clock(loaded, time.Now()) + ", 20 min ago (file change).",
+		"Read at " + words.Clock(loaded, time.Now()) + ", 20 min ago (file change).",
 		"What the last change did refund on billing is new: 99% succeed over 30d",
 		"slos/shop.yaml:7:9 flows.checkout.slos[1]: pages can never fire; want a higher target",
 		"4 objectives of 3 flows",
@@ -98,7 +100,7 @@ func TestConfigStates(t *testing.T) {
 			"refused",
 			Config{Refused: refused, Faults: []Finding{{"slos/shop.yaml:6:9", "0.999 is not a percentage; write 99.9%"}}},
 			"slos/shop.yaml:6:9: 0.999 …",
-			"The changed configuration was refused", "Refused at " + clock(refused, time.Now()) + ", 2 min ago The configuration before it goes on running. Mend this and save; slowburn looks every second. slos/shop.yaml:6:9 0.999 is not a percentage; write 99.9%",
+			"The changed configuration was refused", "Refused at " + words.Clock(refused, time.Now()) + ", 2 min ago The configuration before it goes on running. Mend this and save; slowburn looks every second. slos/shop.yaml:6:9 0.999 is not a percentage; write 99.9%",
 		},
 		{"refused without places", Config{}, "slos is gone", "The changed configuration was refused", "slos is gone"},
 		{"many", Config{Warnings: make([]Finding, findingsShown+7)}, "", "In force, with 107 warnings", "and 7 more; slowburn validate shows them all"},
@@ -122,7 +124,7 @@ func TestConfigStates(t *testing.T) {
 func TestConfigIsBounded(t *testing.T) {
 	flows := make([]slo.Flow, 700)
 	for i := range flows {
-		flows[i] = flowOf("shop", fmt.Sprintf("flow-%d", i), 0.99, 0)
+		flows[i] = readtest.FlowOf("shop", fmt.Sprintf("flow-%d", i), 0.99, 0)
 		flows[i].Objectives[0].Pos = slo.Pos{File: "big.yaml", Line: i + 1}
 	}
 	opt := configuredWith(t, Config{})
@@ -146,7 +148,7 @@ func TestConfigIsBounded(t *testing.T) {
 	}
 
 	for _, payload := range payloads {
-		f := flowOf(payload, payload, 0.99, 0)
+		f := readtest.FlowOf(payload, payload, 0.99, 0)
 		f.Objectives[0].Pos = slo.Pos{File: payload, Line: 1}
 		found := []Finding{{payload, payload}}
 		opt := configuredWith(t, Config{

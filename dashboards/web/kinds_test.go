@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read/readtest"
 	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/series"
@@ -38,13 +39,13 @@ func kinds(tb testing.TB, now time.Time) fixture {
 		f[series.PeriodBurnRate] = period
 		return f
 	}
-	checkout := with(flowOf("shop", "checkout", 0.999, 0),
+	checkout := with(readtest.FlowOf("shop", "checkout", 0.999, 0),
 		slo.Objective{Name: "monthly", Target: 0.999, Calendar: slo.Calendar{Unit: slo.Month, Zone: zurich}},
 		slo.Objective{Name: "minutes", Kind: slo.FasterThan, Threshold: 300 * time.Millisecond, Slice: time.Minute, SliceTarget: 0.95, Target: 0.995},
 	)
-	nightly := with(flowOf("billing", "settle-orders", 0.99, 0), slo.Objective{Name: "fresh", Kind: slo.Fresh, Slice: time.Minute, Threshold: 26 * time.Hour, Target: 0.99})
+	nightly := with(readtest.FlowOf("billing", "settle-orders", 0.99, 0), slo.Objective{Name: "fresh", Kind: slo.Fresh, Slice: time.Minute, Threshold: 26 * time.Hour, Target: 0.99})
 	nightly.Match = slo.Selector{{Key: slo.KeyName, Any: []slo.Pattern{{Text: "settle *"}}}}
-	gateway := with(flowOf("gateway", "requests", 0.99, 0),
+	gateway := with(readtest.FlowOf("gateway", "requests", 0.99, 0),
 		slo.Objective{
 			Name: "availability", ID: "requests-availability", Kind: slo.PromQL, Target: 0.99,
 			Query: slo.Query{
@@ -55,29 +56,29 @@ func kinds(tb testing.TB, now time.Time) fixture {
 		slo.Objective{Name: "ratio", Kind: slo.PromQL, Target: 0.95, Query: slo.Query{Ratio: `1 - avg_over_time(probe_success{job="gateway"}[$window])`}},
 	)
 	gateway.Match = nil
-	search := flowOf("shop", "search", 0.995, 0)
+	search := readtest.FlowOf("shop", "search", 0.995, 0)
 	search.Exclude = []slo.Exclusion{{From: now.Add(-time.Hour), For: 3 * time.Hour, Why: "database upgrade"}}
-	login := flowOf("shop", "login", 0.999, 0)
+	login := readtest.FlowOf("shop", "login", 0.999, 0)
 	login.Exclude = []slo.Exclusion{{From: now.Add(72 * time.Hour), For: time.Hour, Why: "backups"}}
-	silent := flowOf("shop", "browse", 0.99, 0)
+	silent := readtest.FlowOf("shop", "browse", 0.99, 0)
 	silent.Objectives[0].Tiers = nil
 
 	quick := map[time.Duration]uint64{80 * time.Millisecond: 360, 230 * time.Millisecond: 40, 600 * time.Millisecond: 18}
 	return fixture{
-		scripts: []script{
-			{flow: checkout, perFlush: 418, latencies: quick, slos: map[string]map[string]float64{
-				"monthly": counted(figures(0.999, 0.31, 0.0004, 0.0004), 812_345, 0.69),
-				"minutes": counted(figures(0.995, 0.8, 0.25, 0.02), 43_200, 0.2),
+		scripts: []readtest.Script{
+			{Flow: checkout, PerFlush: 418, Latencies: quick, SLOs: map[string]map[string]float64{
+				"monthly": counted(readtest.Figures(0.999, 0.31, 0.0004, 0.0004), 812_345, 0.69),
+				"minutes": counted(readtest.Figures(0.995, 0.8, 0.25, 0.02), 43_200, 0.2),
 			}},
 			// Nothing for a day is what this one is about: it is not idle.
-			{flow: nightly, slos: map[string]map[string]float64{"fresh": counted(figures(0.99, 0.5, 1, 1), 43_200, 0.5)}},
-			{flow: gateway, slos: map[string]map[string]float64{
-				"availability": counted(figures(0.99, 0.93, 0.002, 0.002), 1_234_567, 0.07),
-				"ratio":        counted(figures(0.95, 0.4, 0.03, 0.03), 43_200_000, 0.6),
+			{Flow: nightly, SLOs: map[string]map[string]float64{"fresh": counted(readtest.Figures(0.99, 0.5, 1, 1), 43_200, 0.5)}},
+			{Flow: gateway, SLOs: map[string]map[string]float64{
+				"availability": counted(readtest.Figures(0.99, 0.93, 0.002, 0.002), 1_234_567, 0.07),
+				"ratio":        counted(readtest.Figures(0.95, 0.4, 0.03, 0.03), 43_200_000, 0.6),
 			}},
-			{flow: search, perFlush: 62, latencies: quick, slos: map[string]map[string]float64{"availability": figures(0.995, 0.64, 0.2, 0.2)}},
-			{flow: login, perFlush: 93, latencies: quick, slos: map[string]map[string]float64{"availability": figures(0.999, 0.97, 0, 0)}},
-			{flow: silent, perFlush: 93, latencies: quick, slos: map[string]map[string]float64{"availability": figures(0.99, 0.97, 0, 0)}},
+			{Flow: search, PerFlush: 62, Latencies: quick, SLOs: map[string]map[string]float64{"availability": readtest.Figures(0.995, 0.64, 0.2, 0.2)}},
+			{Flow: login, PerFlush: 93, Latencies: quick, SLOs: map[string]map[string]float64{"availability": readtest.Figures(0.999, 0.97, 0, 0)}},
+			{Flow: silent, PerFlush: 93, Latencies: quick, SLOs: map[string]map[string]float64{"availability": readtest.Figures(0.99, 0.97, 0, 0)}},
 		},
 		alerts: []Alert{
 			{SLO: "billing-settle-orders-fresh", Severity: slo.Page, Since: now.Add(-11 * time.Minute), Summary: "no success for over 26 h"},
@@ -90,9 +91,9 @@ func TestKinds(t *testing.T) {
 	now := time.Now()
 	shop := kinds(t, now)
 	_, doc := get(t, newSite(t, shop.options(t)), "/")
-	zurich := shop.scripts[0].flow.Objectives[0].Calendar
+	zurich := shop.scripts[0].Flow.Objectives[0].Calendar
 	_, end := zurich.Bounds(now)
-	until := clock(now.Add(2*time.Hour), now)
+	until := words.Clock(now.Add(2*time.Hour), now)
 	want := []string{
 		"settle-orders billing · burning 99% fresh every 26h 0.0% 50% gone in 3 h 100× – – – 0/s –",
 		"checkout shop · spending 99.9% succeed · " + words.Period(zurich, now) + " 99.96% 31% lasts to " + end.Add(-time.Second).Format("2 Jan") +
@@ -112,7 +113,7 @@ func TestKindPages(t *testing.T) {
 	now := time.Now()
 	shop := kinds(t, now)
 	h := newSite(t, shop.options(t))
-	month := words.Period(shop.scripts[0].flow.Objectives[0].Calendar, now)
+	month := words.Period(shop.scripts[0].Flow.Objectives[0].Calendar, now)
 	for _, tc := range []struct {
 		path      string
 		want, not []string // to be found, and not to be
@@ -146,12 +147,12 @@ func TestKindPages(t *testing.T) {
 		},
 		{
 			path: "/flows/shop/search",
-			want: []string{"excluded until " + clock(now.Add(2*time.Hour), now) + ": database upgrade; what happens then does not count"},
+			want: []string{"excluded until " + words.Clock(now.Add(2*time.Hour), now) + ": database upgrade; what happens then does not count"},
 			not:  []string{"spending"},
 		},
 		{
 			path: "/flows/shop/login",
-			want: []string{"excluded next from " + clock(now.Add(72*time.Hour), now) + " for 1 h: backups; what happens then does not count"},
+			want: []string{"excluded next from " + words.Clock(now.Add(72*time.Hour), now) + " for 1 h: backups; what happens then does not count"},
 		},
 		{path: "/flows/shop/browse", want: []string{"no alerts"}, not: []string{"page above"}},
 	} {
@@ -170,17 +171,29 @@ func TestKindPages(t *testing.T) {
 	}
 }
 
+// TestExcludedHasNoPace: what happens while a flow is excluded spends nothing,
+// so that no chart says when the budget will be gone.
+func TestExcludedHasNoPace(t *testing.T) {
+	h := newSite(t, kinds(t, time.Now()).options(t))
+	for path, want := range map[string]bool{"/flows/shop/search/data": false, "/flows/shop/login/data": true} {
+		_, charts := getData(t, h, path)
+		if got := charts["budget-0"].Ahead != nil; got != want {
+			t.Errorf("GET %s has a pace: %t, want %t", path, got, want)
+		}
+	}
+}
+
 // TestNothingCountedYet: a shop that has only PromQL objectives is not told to
 // send traces.
 func TestNothingCountedYet(t *testing.T) {
 	every := kinds(t, time.Now()).scripts
-	queries := fixture{scripts: []script{{flow: every[2].flow}}}
+	queries := fixture{scripts: []readtest.Script{{Flow: every[2].Flow}}}
 	_, doc := get(t, newSite(t, queries.options(t)), "/")
 	got := text(all(doc, tag("main"))[0])
 	if want := "Nothing has been counted yet"; only(t, doc, tag("h1")) != want || strings.Contains(got, "OTEL_") || !strings.Contains(got, "waits for its query") {
 		t.Errorf("page = %s\nwant %q, what it waits for, and nothing of exporters", got, want)
 	}
-	both := fixture{scripts: []script{{flow: every[2].flow}, {flow: every[0].flow}}}
+	both := fixture{scripts: []readtest.Script{{Flow: every[2].Flow}, {Flow: every[0].Flow}}}
 	_, doc = get(t, newSite(t, both.options(t)), "/")
 	if got := text(all(doc, tag("main"))[0]); !strings.Contains(got, "export OTEL_SERVICE_NAME=shop ") {
 		t.Errorf("page = %s\nwant the service of the flow that waits for traces", got)
@@ -204,9 +217,9 @@ func TestNotices(t *testing.T) {
 func TestSpentMonth(t *testing.T) {
 	f := kinds(t, time.Now())
 	f.scripts, f.alerts = f.scripts[:1], nil
-	f.scripts[0].slos["monthly"][series.BudgetRemaining] = -0.5
+	f.scripts[0].SLOs["monthly"][series.BudgetRemaining] = -0.5
 	_, doc := get(t, newSite(t, f.options(t)), "/")
-	_, end := f.scripts[0].flow.Objectives[0].Calendar.Bounds(time.Now())
+	_, end := f.scripts[0].Flow.Objectives[0].Calendar.Bounds(time.Now())
 	want := fmt.Sprintf("spent 50%% over until %s", end.Format("2 Jan"))
 	if got := text(all(doc, func(n *html.Node) bool { return n.Data == "tbody" })[0]); !strings.Contains(got, want) {
 		t.Errorf("row = %q, want %q in it", got, want)

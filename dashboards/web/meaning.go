@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read"
 	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/spec"
@@ -24,11 +25,13 @@ const (
 type flowPage struct {
 	page
 	Ranges  []flowRange
+	Between string // the time of the charts where it is none of those
 	Charts  []chartFrame
 	Data    string // address of what the charts show
 	Past    []pastOfFlow
 	PastCut int // alerts beyond those
 	PastErr string
+	Where   []culpritView
 	Samples []sampleView
 }
 
@@ -44,6 +47,13 @@ type pastOfFlow struct {
 	For                string
 }
 
+// culpritView is a line of what sets bad requests apart.
+type culpritView struct {
+	Bad, Verb      string
+	Values         []read.Value
+	Normal, Counts string
+}
+
 type sampleView struct {
 	ID, Link, At, Took, Outcome string
 	State                       state
@@ -57,20 +67,41 @@ type tierView struct {
 }
 
 // detail makes the page of one flow.
-func (s *site) detail(ctx context.Context, p picture, f *slo.Flow, over string) flowPage {
-	out := flowPage{page: detail(p, f), Charts: framesOf(f)}
-	chosen := rangeOf(f, over)
+func (s *site) detail(ctx context.Context, p picture, f *slo.Flow, query url.Values) flowPage {
+	chosen, err := rangeOf(f, query, p.now)
+	out := flowPage{page: detail(p, f), Charts: framesOf(f, chosen), Between: chosen.between(p.now)}
+	if err != nil {
+		out.Notices = append(out.Notices, Notice{What: "The time asked for cannot be shown; this is the usual one.", Detail: err.Error()})
+	}
 	for _, r := range rangesOf(f) {
 		out.Ranges = append(out.Ranges, flowRange{r, r.Name == chosen.Name})
 	}
-	out.Data = p.link(f) + "/data?range=" + chosen.Name
+	out.Data = p.link(f) + "/data?" + chosen.query()
 	s.alertsOf(ctx, p, f, &out)
+	if s.opt.Where != nil {
+		for _, c := range s.opt.Where(f.Service, f.Name) {
+			v := culpritView{
+				Bad: words.Share(c.Bad), Verb: "on", Values: c.Values, Normal: words.Share(c.Normal),
+				Counts: words.Count(c.BadCount) + " bad, " + words.Count(c.GoodCount) + " good",
+			}
+			if c.Symptom {
+				v.Verb = "with"
+			}
+			out.Where = append(out.Where, v)
+		}
+	}
+	if s.opt.Judgement != nil {
+		firing := read.Firing(p.alerts)
+		for i, one := range f.SLOs() {
+			out.Flow.Objectives[i].Judged = judged(one.Objective, s.opt.Judgement(one.ID()), firing[one.ID()] != read.NoData, p.now)
+		}
+	}
 	if s.opt.Samples != nil {
 		for i, x := range s.opt.Samples(f.Service, f.Name) {
 			if i == samplesShown {
 				break
 			}
-			v := sampleView{ID: x.TraceID, At: clock(x.At, p.now), Took: latency(x.Duration.Seconds()), Outcome: "good", State: calm}
+			v := sampleView{ID: x.TraceID, At: words.Clock(x.At, p.now), Took: words.Latency(x.Duration.Seconds()), Outcome: "good", State: calm}
 			if x.Bad {
 				v.Outcome, v.State = "bad", burning
 			}
@@ -85,7 +116,7 @@ func (s *site) detail(ctx context.Context, p picture, f *slo.Flow, over string) 
 
 // alertsOf fills in when alerts of the flow fired.
 func (s *site) alertsOf(ctx context.Context, p picture, f *slo.Flow, out *flowPage) {
-	past, err := s.past.read(ctx, p.at, pastLength)
+	past, err := s.past.Read(ctx, p.at, pastLength)
 	if err != nil {
 		out.PastErr = err.Error()
 		return
@@ -94,7 +125,7 @@ func (s *site) alertsOf(ctx context.Context, p picture, f *slo.Flow, out *flowPa
 	for _, one := range f.SLOs() {
 		sentences[one.ID()] = one.Objective.Sentence()
 	}
-	for _, a := range past.list {
+	for _, a := range past.List {
 		sentence, ours := sentences[a.SLO]
 		if !ours {
 			continue
@@ -105,9 +136,9 @@ func (s *site) alertsOf(ctx context.Context, p picture, f *slo.Flow, out *flowPa
 		}
 		v := pastOfFlow{
 			Severity: a.Severity, State: severityState(a.Severity), Sentence: sentence,
-			From: clock(a.began, p.now), To: clock(a.ended, p.now), For: words.Span(a.ended.Sub(a.began)),
+			From: words.Clock(a.Began, p.now), To: words.Clock(a.Ended, p.now), For: words.Span(a.Ended.Sub(a.Began)),
 		}
-		if a.open {
+		if a.Open {
 			v.To = "now"
 		}
 		out.Past = append(out.Past, v)
@@ -161,7 +192,7 @@ func budgetMeans(o slo.Objective, perSecond float64, now time.Time) []string {
 		count := b * float64(period/o.Slice)
 		out = append(out, fmt.Sprintf("In %s that is %s of %s %s.", name, words.Number(count, 0), words.Number(float64(period/o.Slice), 0), o.Unit()))
 	} else if all := perSecond * period.Seconds(); all > 0 && o.Query.Ratio == "" {
-		out = append(out, fmt.Sprintf("At the %s of now, %s holds %s %s, of which %s may be bad: %s a day.", rate(perSecond), name,
+		out = append(out, fmt.Sprintf("At the %s of now, %s holds %s %s, of which %s may be bad: %s a day.", words.Rate(perSecond), name,
 			words.Number(all, 0), o.Unit(), few(all*b), few(perSecond*86400*b)))
 	}
 	return append(out, fmt.Sprintf("If everything is bad, the whole budget is spent in %s.", lasting(time.Duration(b*float64(period)))))

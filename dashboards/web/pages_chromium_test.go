@@ -67,7 +67,7 @@ func TestChromiumPages(t *testing.T) {
 	t.Parallel()
 	b := newBrowser(t)
 	site := newSite(t, busyNight(t))
-	everySize(t, b, site, "alerts", "/alerts")
+	everySize(t, b, site, "alerts", "/alerts", false)
 
 	quiet, _ := silenceable(t)
 	quiet.Alerts = nil

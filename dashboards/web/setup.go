@@ -214,7 +214,7 @@ func (in *Setup) headline(now time.Time) (string, state) {
 
 // spansPerSecond writes a rate of spans: 118 spans/s.
 func spansPerSecond(v float64) string {
-	n, per, _ := strings.Cut(rate(v), "/")
+	n, per, _ := strings.Cut(words.Rate(v), "/")
 	return n + " spans/" + per
 }
 
@@ -239,7 +239,7 @@ func (x *Service) view(p picture, links map[string]routeFlow, room int) serviceV
 	case n == 1:
 		v.Versions = "version " + x.Versions[0].Value
 	case n > 1:
-		v.Versions = fmt.Sprintf("version %s since %s, before that %s", x.Versions[n-1].Value, clock(x.Versions[n-1].First, p.now), x.Versions[n-2].Value)
+		v.Versions = fmt.Sprintf("version %s since %s, before that %s", x.Versions[n-1].Value, words.Clock(x.Versions[n-1].First, p.now), x.Versions[n-2].Value)
 	}
 	routes := slices.Clone(x.Routes)
 	slices.SortStableFunc(routes, func(a, b Route) int {
@@ -251,7 +251,7 @@ func (x *Service) view(p picture, links map[string]routeFlow, room int) serviceV
 	})
 	for _, route := range routes[:min(len(routes), max(0, room))] {
 		line := routeView{
-			What: route.words(), Requests: words.Count(route.Requests), Rate: rate(route.PerSecond), Last: ago(route.Last, p.now),
+			What: route.words(), Requests: words.Count(route.Requests), Rate: words.Rate(route.PerSecond), Last: ago(route.Last, p.now),
 		}
 		if route.Kind != "server" {
 			line.Kind = route.Kind

@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read/readtest"
+	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/spec"
 )
@@ -53,7 +55,7 @@ func arriving(now time.Time) Setup {
 
 // settingUp is the options of a shop with what arrives.
 func settingUp(tb testing.TB, in func() Setup) Options {
-	opt := fixture{scripts: shop()}.options(tb)
+	opt := fixture{scripts: readtest.Shop()}.options(tb)
 	opt.Setup = in
 	return opt
 }
@@ -90,7 +92,7 @@ func TestSetupPage(t *testing.T) {
 		"orders process consumer billing/gone, refund 812 2.0/s 3 s ago",
 		"cron 0 spans/s 2 h ago",
 		"no requests: only spans inside of others, which count for nothing",
-		"shop Node.js · opentelemetry 2.1.0 · version 1.42.0 since " + clock(now.Add(-11*time.Minute), now) + ", before that 1.41.0 116 spans/s 2 s ago",
+		"shop Node.js · opentelemetry 2.1.0 · version 1.42.0 since " + words.Clock(now.Add(-11*time.Minute), now) + ", before that 1.41.0 116 spans/s 2 s ago",
 		"POST /api/refund none · make a flow 378 1.2/s 3 s ago",
 		"GET /healthz none · make a flow 9,000 6/min 4 s ago",
 		"POST /api/checkout checkout 13,300 42/s 2 s ago",

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/html"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read/readtest"
 	"github.com/slowburn-slo/slowburn/slo"
 )
 
@@ -89,9 +90,9 @@ func TestSortLinks(t *testing.T) {
 
 // TestPaging: of many flows a page shows the worst, and leads to the rest.
 func TestPaging(t *testing.T) {
-	var scripts []script
+	var scripts []readtest.Script
 	for i := range 250 {
-		scripts = append(scripts, script{flow: flowOf("shop", fmt.Sprintf("flow-%03d", i), 0.99, 0)})
+		scripts = append(scripts, readtest.Script{Flow: readtest.FlowOf("shop", fmt.Sprintf("flow-%03d", i), 0.99, 0)})
 	}
 	f := fixture{scripts: scripts, alerts: []Alert{{SLO: "shop-flow-249-availability", Severity: slo.Page}}}
 	h := newSite(t, f.options(t))

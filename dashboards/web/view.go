@@ -9,31 +9,28 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read"
 	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
 
-// staleAfter is the age from which data is called stale: three flushes of ten
-// seconds, so that one late flush alarms nobody.
-const staleAfter = 30 * time.Second
-
 // alertsShown bounds the list of firing alerts on top of the page. When
 // everything fails at once, the flows below tell more than a longer list.
 const alertsShown = 10
 
-// state is what a flow or an objective is in, better first.
-type state int
+// state is a read.State as people see it.
+type state read.State
 
 const (
-	noData   state = iota // never had an event
-	idle                  // none in the last minutes
-	excluded              // what happens now does not count
-	calm                  // within what the objective earns
-	unknown               // the figures that say so could not be read
-	spent                 // nothing left of the budget, though not spending faster now
-	spending              // the budget is spent faster than it is earned
-	burning               // a page fires
+	noData   = state(read.NoData)
+	idle     = state(read.Idle)
+	excluded = state(read.Excluded)
+	calm     = state(read.Calm)
+	unknown  = state(read.Unknown)
+	spent    = state(read.Spent)
+	spending = state(read.Spending)
+	burning  = state(read.Burning)
 )
 
 // states are all states, worst first.
@@ -160,14 +157,13 @@ type objectiveView struct {
 
 	// For the page of the flow.
 	Words, OutOf, Counts, Place string
+	Judged                      []string // what keeps it from being judged by its burn rates alone
 	Queries                     []queryView
 	Means                       []string // its budget, in sentences
 	Sum                         string   // the arithmetic of its first alert
 	YAML                        string
 	Tiers                       []tierView
 	Windows                     []windowView
-
-	left, bad, burn float64 // NaN where they are not known
 }
 
 type budgetView struct {
@@ -190,7 +186,7 @@ type picture struct {
 	at      time.Time // what the numbers are as of
 	flows   []slo.Flow
 	alerts  []Alert
-	numbers numbers
+	numbers read.Numbers
 	faults  []Notice // of queries
 	notices []Notice // of the rest of slowburn
 	reload  string   // why the last configuration was refused
@@ -200,15 +196,17 @@ type picture struct {
 // overview makes the first page.
 func overview(p picture) page {
 	out := page{frame: frame{Page: "flows"}}
-	firing := map[string]state{}
-	for _, a := range p.alerts {
-		firing[a.SLO] = max(firing[a.SLO], severityState(a.Severity))
+	firing := read.Firing(p.alerts)
+	all := make([]read.Flow, len(p.flows))
+	for i := range p.flows {
+		all[i] = p.numbers.Flow(&p.flows[i], firing, p.now)
 	}
+	slices.SortStableFunc(all, read.Flow.Compare)
 
 	arrived := false
 	counts := map[state]int{}
-	for i := range p.flows {
-		f := p.flow(&p.flows[i], firing)
+	for _, one := range all {
+		f := p.flow(one)
 		arrived = arrived || f.State != noData
 		counts[f.State]++
 		out.Flows = append(out.Flows, f)
@@ -216,15 +214,6 @@ func overview(p picture) page {
 			out.Service = f.Service
 		}
 	}
-	// Worst first. Among equals the least budget, which moves slowly, so that
-	// rows do not jump while somebody reads them; calm flows by name.
-	slices.SortStableFunc(out.Flows, func(a, b flowView) int {
-		order := cmp.Compare(b.State, a.State)
-		if a.State >= spent {
-			order = cmp.Or(order, cmp.Compare(leastKnown(a.values.left), leastKnown(b.values.left)))
-		}
-		return cmp.Or(order, cmp.Compare(a.Name, b.Name), cmp.Compare(a.Service, b.Service))
-	})
 	for _, s := range states {
 		if counts[s] > 0 {
 			out.Counts = append(out.Counts, count{N: counts[s], State: s})
@@ -243,14 +232,6 @@ func overview(p picture) page {
 	out.Headline, out.State = p.headline(&out)
 	out.Title = out.State.Mark() + " " + out.Headline
 	return out
-}
-
-// leastKnown puts a budget that is not known after all others.
-func leastKnown(left float64) float64 {
-	if math.IsNaN(left) {
-		return math.Inf(1)
-	}
-	return left
 }
 
 // Total is how many flows there are.
@@ -312,7 +293,7 @@ func (p picture) headline(out *page) (string, state) {
 
 // stale returns how old the data is when that is more than it should be, or 0.
 func (p picture) stale() time.Duration {
-	if age := p.now.Sub(p.dataAt); !p.dataAt.IsZero() && age >= staleAfter {
+	if age := p.now.Sub(p.dataAt); !p.dataAt.IsZero() && age >= read.StaleAfter {
 		return age
 	}
 	return 0
@@ -322,7 +303,7 @@ func (p picture) stale() time.Duration {
 func (p picture) tellFaults(out *frame) {
 	if age := p.stale(); age > 0 {
 		out.Notices = append(out.Notices, Notice{
-			What: fmt.Sprintf("Data ends %s ago, at %s. All figures are as of then; alerts are current.", words.Span(age), clock(p.dataAt, p.now)),
+			What: fmt.Sprintf("Data ends %s ago, at %s. All figures are as of then; alerts are current.", words.Span(age), words.Clock(p.dataAt, p.now)),
 		})
 	}
 	out.Notices = append(out.Notices, p.faults...)
@@ -345,14 +326,7 @@ func (p picture) listAlerts(out *page) {
 	for _, s := range slo.All(p.flows) {
 		slos[s.ID()] = s
 	}
-	alerts := slices.Clone(p.alerts)
-	slices.SortStableFunc(alerts, func(a, b Alert) int {
-		return cmp.Or(
-			cmp.Compare(severityState(b.Severity), severityState(a.Severity)),
-			a.Since.Compare(b.Since),
-			cmp.Compare(a.SLO, b.SLO),
-		)
-	})
+	alerts := slices.SortedStableFunc(slices.Values(p.alerts), Alert.Compare)
 	for i, a := range alerts {
 		if i == alertsShown {
 			out.More = len(alerts) - alertsShown
@@ -363,7 +337,7 @@ func (p picture) listAlerts(out *page) {
 			State:    severityState(a.Severity),
 			Flow:     a.SLO,
 			Summary:  a.Summary,
-			Since:    clock(a.Since, p.now),
+			Since:    words.Clock(a.Since, p.now),
 			For:      words.Span(p.now.Sub(a.Since)),
 		}
 		if s, ok := slos[a.SLO]; ok {
@@ -376,61 +350,37 @@ func (p picture) listAlerts(out *page) {
 
 // severityState is the state an SLO is in while an alert of that severity
 // fires.
-func severityState(s slo.Severity) state {
-	if s == slo.Page {
-		return burning
-	}
-	return spending
-}
+func severityState(s slo.Severity) state { return state(read.StateOf(s)) }
 
 // flow makes one row of the first page.
-func (p picture) flow(f *slo.Flow, firing map[string]state) flowView {
-	key := flowKey{f.Service, f.Name}
-	now := p.numbers.rates[key] // none is as good as zero
-	_, unread := p.numbers.faults[partRates]
-	quiet := !unread && now.total() == 0
+func (p picture) flow(f read.Flow) flowView {
 	out := flowView{
 		Service: f.Service,
 		Name:    f.Name,
-		Link:    p.link(f),
-		Rate:    unknownFigure,
-		Errors:  unknownFigure,
-		P50:     unknownFigure,
-		P95:     unknownFigure,
-		P99:     unknownFigure,
-		Spark:   newSpark(p.numbers.hour[key]),
+		Link:    p.link(f.Flow),
+		State:   state(f.State),
+		Rate:    words.Rate(f.Rate),
+		Errors:  words.Share(f.Errors),
+		P50:     words.Latency(f.Latency[0]),
+		P95:     words.Latency(f.Latency[1]),
+		P99:     words.Latency(f.Latency[2]),
+		Spark:   newSpark(f.Hour),
 		Counted: f.Counted(),
 		Owner:   f.Owner,
 	}
-	v := &out.values
-	unknown := math.NaN()
-	*v = values{
-		bad: unknown, left: unknown, burn: unknown, latency: [3]float64{unknown, unknown, unknown},
-		rate: unknown, errors: unknown, hour: out.Spark.worst,
+	v, nan := &out.values, math.NaN()
+	*v = values{bad: nan, left: nan, burn: nan, latency: f.Latency, rate: f.Rate, errors: f.Errors, hour: out.Spark.worst}
+	if f.Exclusion != nil {
+		out.Excluded = excludedNow(*f.Exclusion, f.Until, p.now)
 	}
-	x, until, excluded := f.Excluded(p.now)
-	if excluded {
-		out.Excluded = excludedNow(x, until, p.now)
-	}
-	if out.Counted && !unread {
-		out.Rate, out.Errors = rate(now.total()), share(now.badShare())
-		v.rate, v.errors = now.total(), now.badShare()
-	}
-	if l, ok := p.numbers.latency[key]; ok {
-		v.latency = l
-		out.P50, out.P95, out.P99 = latency(l[0]), latency(l[1]), latency(l[2])
-	}
-	for _, s := range f.SLOs() {
-		o := p.objective(s, firing[s.ID()], quiet, excluded)
-		out.Objectives = append(out.Objectives, o)
-		out.State = max(out.State, o.State)
-		v.target = max(v.target, s.Objective.Target)
-		v.bad, v.burn = worst(v.bad, o.bad, math.Max), worst(v.burn, o.burn, math.Max)
-		v.left = worst(v.left, o.left, math.Min)
+	for _, o := range f.Objectives {
+		out.Objectives = append(out.Objectives, p.objective(o))
+		v.target = max(v.target, o.Objective.Target)
+		v.bad, v.burn = worst(v.bad, o.Bad, math.Max), worst(v.burn, o.Burn, math.Max)
+		v.left = worst(v.left, o.Left, math.Min)
 	}
 	if out.State == noData {
-		out.Rate, out.Match = unknownFigure, "its query"
-		v.rate = unknown
+		out.Match = "its query"
 		if out.Counted {
 			out.Match = conditions(f.Match)
 		}
@@ -438,58 +388,21 @@ func (p picture) flow(f *slo.Flow, firing map[string]state) flowView {
 	return out
 }
 
-// objective makes one line of a flow. quiet says that the flow had no request
-// lately, paused that what happens now does not count.
-func (p picture) objective(s slo.SLO, firing state, quiet, paused bool) objectiveView {
-	o := s.Objective
-	n := p.numbers.slos[s.ID()]
-	left, burn, bad := n.get(series.BudgetRemaining), n.get(series.CurrentBurnRate), n.now(o)
-	hourBad := n.get(series.ErrorRatio(hour))
-	switch {
-	case o.Slice > 0 || o.Kind == slo.Fresh:
-		// Long slices are missing in the shortest window most of the time.
-		burn, quiet = slo.BurnRate(bad, o.Target), false
-	case o.Kind == slo.PromQL:
-		quiet = math.IsNaN(bad)
-	case quiet:
-		// The last value of an idle window lingers in queries for a while.
-		burn, bad = math.NaN(), math.NaN()
-	}
+// objective makes one line of a flow.
+func (p picture) objective(is read.Objective) objectiveView {
+	o, left := is.Objective, is.Left
 	out := objectiveView{
 		Sentence: o.Sentence(),
-		Now:      goodShare(bad),
-		Burn:     times(burn),
-		left:     left,
-		bad:      bad,
-		burn:     burn,
+		State:    state(is.State),
+		Now:      words.GoodShare(is.Bad),
+		Burn:     words.Times(is.Burn),
 	}
 	period := words.Period(o.Calendar, p.now)
 	if period != "" {
 		out.Sentence += " · " + period
 	}
-	_, unread := p.numbers.faults[partBudgets]
-	switch {
-	case firing != 0:
-		out.State = firing
-	case unread:
-		out.State = unknown
-	case !(n.get(series.Events) > 0):
-		out.State = noData
-	case paused && !(left <= 0):
-		out.State = excluded
-	case !paused && burn > 1 && !(slo.BurnRate(hourBad, o.Target) <= 1):
-		// Over the hour as well where there is one, so that a short blip does
-		// not colour the page.
-		out.State = spending
-	case left <= 0:
-		out.State = spent
-	case quiet:
-		out.State = idle
-	default:
-		out.State = calm
-	}
 	if !math.IsNaN(left) {
-		out.Budget = &budgetView{Width: 100 * min(1, max(0, left)), Left: share(max(0, left)), Words: share(max(0, left)) + " left"}
+		out.Budget = &budgetView{Width: 100 * min(1, max(0, left)), Left: words.Share(max(0, left)), Words: words.Share(max(0, left)) + " left"}
 		if left <= 0 {
 			out.Budget.Left, out.Budget.Words = "spent", "spent"
 		}
@@ -499,14 +412,14 @@ func (p picture) objective(s slo.SLO, firing state, quiet, paused bool) objectiv
 	}
 	switch {
 	case left < 0:
-		out.Pace = share(-left) + " over"
+		out.Pace = words.Share(-left) + " over"
 		if period != "" {
 			_, end := o.Calendar.Bounds(p.now)
 			out.Pace += " until " + end.Format("2 Jan")
 		}
 	case out.State == burning || out.State == spending:
-		out.Pace = gone(o, left, burn, p.now)
-	case out.State == calm && burn <= 1:
+		out.Pace = gone(o, left, is.Burn, p.now)
+	case out.State == calm && is.Burn <= 1:
 		out.Pace = lasts(o, p.now)
 	}
 	return out
@@ -554,17 +467,17 @@ func detail(p picture, f *slo.Flow) page {
 // explain adds to an objective what only the flow's page shows.
 func (p picture) explain(s slo.SLO, out *objectiveView) {
 	o := s.Objective
-	n := p.numbers.slos[s.ID()]
+	n := p.numbers.SLOs[s.ID()]
 	out.Words = o.Words()
 	out.Place = o.Pos.String()
-	if out.Now != unknownFigure {
-		out.OutOf = outOf(o, n.now(o))
+	if out.Now != words.Unknown {
+		out.OutOf = outOf(o, n.Get(series.ErrorRatio(read.NowWindow(o))))
 	} else {
 		out.OutOf = outOf(o, math.NaN())
 	}
 	// A ratio has parts of minutes instead of events, which tell nobody anything.
-	if events := n.get(series.Events); events > 0 && o.Query.Ratio == "" {
-		bad := max(0, n.get(series.Errors)) // absent while nothing was bad
+	if events := n.Get(series.Events); events > 0 && o.Query.Ratio == "" {
+		bad := max(0, n.Get(series.Errors)) // absent while nothing was bad
 		out.Counts = fmt.Sprintf("Since counting began: %s of %s.", words.Number(bad, 0), words.Units(uint64(events), o.Unit()))
 	}
 	for _, q := range []queryView{{"bad", o.Query.Bad}, {"good", o.Query.Good}, {"total", o.Query.Total}, {"share of bad", o.Query.Ratio}} {
@@ -573,21 +486,21 @@ func (p picture) explain(s slo.SLO, out *objectiveView) {
 		}
 	}
 	for _, w := range o.Windows() {
-		bad := n.get(series.ErrorRatio(w))
+		bad := n.Get(series.ErrorRatio(w))
 		out.Windows = append(out.Windows, windowView{
 			Window: slo.Duration(w),
-			Bad:    share(bad),
-			Burn:   times(slo.BurnRate(bad, o.Target)),
+			Bad:    words.Share(bad),
+			Burn:   words.Times(slo.BurnRate(bad, o.Target)),
 			Period: w == o.Window && o.Calendar.Unit == slo.Rolling,
 		})
 	}
 	if period := words.Period(o.Calendar, p.now); period != "" {
-		burn := n.get(series.PeriodBurnRate)
-		out.Windows = append(out.Windows, windowView{Window: period, Bad: share(burn * o.Budget()), Burn: times(burn), Period: true})
+		burn := n.Get(series.PeriodBurnRate)
+		out.Windows = append(out.Windows, windowView{Window: period, Bad: words.Share(burn * o.Budget()), Burn: words.Times(burn), Period: true})
 	}
 	perSecond := math.NaN()
 	if s.Flow.Counted() {
-		perSecond = p.numbers.rates[flowKey{s.Flow.Service, s.Flow.Name}].total()
+		perSecond = p.numbers.Rates[read.KeyOf(s.Flow)].Total()
 	}
 	meaning(o, perSecond, p.now, out)
 }
@@ -610,29 +523,29 @@ const (
 )
 
 // newSpark draws the steps, oldest first.
-func newSpark(steps []rates) spark {
+func newSpark(steps []read.Rates) spark {
 	top, worst := sparkTop, 0.0
 	for _, r := range steps {
-		if bad := r.badShare(); bad > worst {
+		if bad := r.BadShare(); bad > worst {
 			worst, top = bad, max(top, bad)
 		}
 	}
 	var bars, base strings.Builder
 	for i, r := range steps {
-		if !(r.total() > 0) {
+		if !(r.Total() > 0) {
 			continue
 		}
 		fmt.Fprintf(&base, "M%d %dh%d", i*sparkPitch, sparkHeight, sparkPitch)
-		if tall := r.badShare() / top * (sparkHeight - 1); tall >= 1 { // less is dust
+		if tall := r.BadShare() / top * (sparkHeight - 1); tall >= 1 { // less is dust
 			fmt.Fprintf(&bars, "M%d %dv-%.1f", i*sparkPitch+1, sparkHeight, tall)
 		}
 	}
 	if base.Len() == 0 {
 		worst = math.NaN()
 	}
-	words := "no requests in the last hour"
+	text := "no requests in the last hour"
 	if base.Len() > 0 {
-		words = "errors of the last hour, at most " + share(worst) + " within " + slo.Duration(hourStep)
+		text = "errors of the last hour, at most " + words.Share(worst) + " within " + slo.Duration(read.HourStep)
 	}
-	return spark{Bars: bars.String(), Base: base.String(), Words: words, worst: worst}
+	return spark{Bars: bars.String(), Base: base.String(), Words: text, worst: worst}
 }

@@ -21,7 +21,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +29,7 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read"
 	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 )
@@ -45,13 +45,13 @@ var templateFiles embed.FS
 var assetFiles embed.FS
 
 // Alert is a firing alert.
-type Alert struct {
-	SLO      string // slo.SLO.ID
-	Severity slo.Severity
-	Since    time.Time // when it began to fire
-	Summary  string    // one line for people; empty means the objective in words
-	Silences []string  // IDs of those that keep it from being told
-}
+type Alert = read.Alert
+
+// Culprit is what sets the bad requests of a flow apart.
+type Culprit = read.Culprit
+
+// Judgement is what keeps an SLO from being judged by its burn rates alone.
+type Judgement = read.Judgement
 
 // Sample is a request of a flow whose trace can be looked at.
 type Sample struct {
@@ -100,6 +100,14 @@ type Options struct {
 	// Samples returns traces of a flow that are worth a look, the newest first.
 	// Nil: none are shown.
 	Samples func(service, flow string) []Sample
+
+	// Where returns what sets the bad requests of a flow apart, the most telling
+	// first, nil when nothing does. Nil: nobody looks for it.
+	Where func(service, flow string) []Culprit
+
+	// Judgement returns what keeps an SLO from being judged by its burn rates
+	// alone. Nil: nothing does.
+	Judgement func(slo string) Judgement
 
 	// TraceURL is the address of a trace, with {trace_id} in its place. Empty:
 	// traces are no links.
@@ -153,12 +161,13 @@ func New(opt Options) (http.Handler, error) {
 	}
 	s := &site{
 		opt:       opt,
+		store:     read.Store{Engine: opt.Engine, Queryable: opt.Queryable},
 		templates: templates,
 		assets:    sum,
 		base:      strings.TrimSuffix(external.EscapedPath(), "/"),
-		looks:     map[flowKey]*looked{},
+		looks:     map[read.Key]*looked{},
 		charts:    map[chartKey]*keptCharts{},
-		past:      historyReader{source: opt.Queryable},
+		past:      read.History{Source: opt.Queryable},
 	}
 
 	mux := http.NewServeMux()
@@ -179,10 +188,11 @@ type site struct {
 	assets    string // sum of all assets: part of their address
 	base      string // path prefix of all links
 
-	past historyReader
+	store read.Store
+	past  read.History
 
 	mu     sync.Mutex
-	looks  map[flowKey]*looked // by flow; that of all flows is without a key
+	looks  map[read.Key]*looked // by flow; that of all flows is without a key
 	charts map[chartKey]*keptCharts
 }
 
@@ -190,7 +200,7 @@ type site struct {
 type looked struct {
 	mu      sync.Mutex // held while the store is read: the others wait for that reading
 	last    *reading
-	failing map[part]time.Time // since when a part cannot be read
+	failing map[read.Part]time.Time // since when a part cannot be read
 }
 
 // keepLooks is how many flows are kept that somebody looked at.
@@ -253,15 +263,15 @@ func (now *reading) overview(s *site, sel selection) ([]byte, error) {
 
 // flow serves the page of one flow.
 func (s *site) flow(w http.ResponseWriter, r *http.Request) {
-	key := flowKey{r.PathValue("service"), r.PathValue("flow")}
+	key := read.Key{Service: r.PathValue("service"), Flow: r.PathValue("flow")}
 	now, err := s.lookAt(r.Context(), key)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
 	status, shown := http.StatusNotFound, flowPage{page: page{frame: frame{Page: "flow", Title: "No such flow"}}}
-	if f := find(now.flows, key); f != nil {
-		status, shown = http.StatusOK, s.detail(r.Context(), now.picture, f, r.URL.Query().Get("range"))
+	if f := read.Find(now.flows, key); f != nil {
+		status, shown = http.StatusOK, s.detail(r.Context(), now.picture, f, r.URL.Query())
 	}
 	html, err := s.render("flow.html", &shown)
 	if err != nil {
@@ -282,15 +292,15 @@ func (s *site) asset(w http.ResponseWriter, r *http.Request) {
 
 // look returns the current reading of all flows, made now unless one is fresh
 // enough.
-func (s *site) look(ctx context.Context) (*reading, error) { return s.lookAt(ctx, flowKey{}) }
+func (s *site) look(ctx context.Context) (*reading, error) { return s.lookAt(ctx, read.Key{}) }
 
 // lookAt returns the current reading of one flow, which has what its page
 // shows; of all flows without a key.
-func (s *site) lookAt(ctx context.Context, key flowKey) (*reading, error) {
+func (s *site) lookAt(ctx context.Context, key read.Key) (*reading, error) {
 	p := picture{now: time.Now(), flows: s.opt.Flows(), base: s.base}
 	var only *slo.Flow
-	if key != (flowKey{}) {
-		if only = find(p.flows, key); only == nil {
+	if key != (read.Key{}) {
+		if only = read.Find(p.flows, key); only == nil {
 			return &reading{picture: p}, nil
 		}
 	}
@@ -306,17 +316,13 @@ func (s *site) lookAt(ctx context.Context, key flowKey) (*reading, error) {
 	if p.at = p.dataAt; p.at.IsZero() {
 		p.at = p.now
 	}
-	if l.last != nil && l.last.at.Equal(p.at) && len(l.last.numbers.faults) == 0 {
+	if l.last != nil && l.last.at.Equal(p.at) && len(l.last.numbers.Faults) == 0 {
 		p.numbers = l.last.numbers // nothing was written since
 	} else {
 		// Others may wait for this: it goes on when its first viewer leaves.
-		var before numbers
-		if l.last != nil {
-			before = l.last.numbers
-		}
-		p.numbers = s.read(context.WithoutCancel(ctx), p.flows, only, p.at, before)
+		p.numbers = s.store.Numbers(context.WithoutCancel(ctx), p.flows, only, p.at)
 	}
-	p.faults = l.faults(s.opt.Logger, p.numbers.faults, p.now)
+	p.faults = l.faults(s.opt.Logger, p.numbers.Faults, p.now)
 	l.last = &reading{picture: p, html: map[string][]byte{}}
 	if only == nil {
 		l.last.first = overview(p)
@@ -325,34 +331,25 @@ func (s *site) lookAt(ctx context.Context, key flowKey) (*reading, error) {
 }
 
 // looked returns what is kept of a flow.
-func (s *site) looked(key flowKey) *looked {
+func (s *site) looked(key read.Key) *looked {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := s.looks[key]
 	if l == nil {
 		if len(s.looks) > keepLooks {
-			maps.DeleteFunc(s.looks, func(k flowKey, _ *looked) bool { return k != flowKey{} })
+			maps.DeleteFunc(s.looks, func(k read.Key, _ *looked) bool { return k != read.Key{} })
 		}
-		l = &looked{failing: map[part]time.Time{}}
+		l = &looked{failing: map[read.Part]time.Time{}}
 		s.looks[key] = l
 	}
 	return l
 }
 
-// find returns a flow, or nil.
-func find(flows []slo.Flow, key flowKey) *slo.Flow {
-	i := slices.IndexFunc(flows, func(f slo.Flow) bool { return f.Service == key.service && f.Name == key.flow })
-	if i < 0 {
-		return nil
-	}
-	return &flows[i]
-}
-
 // faults tells what cannot be read and since when, and logs what is new. The
 // caller holds l.mu.
-func (l *looked) faults(logger *slog.Logger, now map[part]error, at time.Time) []Notice {
+func (l *looked) faults(logger *slog.Logger, now map[read.Part]error, at time.Time) []Notice {
 	var out []Notice
-	for _, p := range parts {
+	for _, p := range read.Parts {
 		err := now[p]
 		if err == nil {
 			delete(l.failing, p)
@@ -365,7 +362,7 @@ func (l *looked) faults(logger *slog.Logger, now map[part]error, at time.Time) [
 			logger.Warn("page cannot be completed", "missing", string(p), "err", err)
 		}
 		out = append(out, Notice{
-			What:   fmt.Sprintf("%s cannot be read since %s (%s). The rest of the page is current.", p, clock(since, at), words.Span(at.Sub(since))),
+			What:   fmt.Sprintf("%s cannot be read since %s (%s). The rest of the page is current.", p, words.Clock(since, at), words.Span(at.Sub(since))),
 			Detail: err.Error(),
 		})
 	}

@@ -19,6 +19,8 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/net/html"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read"
+	"github.com/slowburn-slo/slowburn/dashboards/read/readtest"
 	"github.com/slowburn-slo/slowburn/slo"
 )
 
@@ -26,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fixture is a site over scripts whose data ended age ago, with its alerts.
 type fixture struct {
-	scripts []script
+	scripts []readtest.Script
 	alerts  []Alert
 	age     time.Duration // of the data
 	fault   string
@@ -36,10 +38,10 @@ type fixture struct {
 // options plays the fixture into a new store.
 func (f fixture) options(tb testing.TB) Options {
 	tb.Helper()
-	db, engine := newStore(tb)
+	db, engine := readtest.NewStore(tb)
 	end := time.Now().Add(-f.age)
-	play(tb, db, end, f.scripts...)
-	flows := flowsOf(f.scripts)
+	readtest.Play(tb, db, end, f.scripts...)
+	flows := readtest.FlowsOf(f.scripts)
 	return Options{
 		Flows:       func() []slo.Flow { return flows },
 		Engine:      engine,
@@ -57,7 +59,7 @@ func (f fixture) options(tb testing.TB) Options {
 func incident() fixture {
 	now := time.Now()
 	return fixture{
-		scripts: shop(),
+		scripts: readtest.Shop(),
 		alerts: []Alert{
 			{SLO: "shop-search-availability", Severity: slo.Ticket, Since: now.Add(-3 * time.Hour), Summary: "burning 1.8× over 2h and 1.6× over 1d"},
 			{SLO: "shop-checkout-availability", Severity: slo.Page, Since: now.Add(-11 * time.Minute), Summary: "3.1% errors, burning 31× over 5m and 22× over 1h"},
@@ -232,9 +234,9 @@ func TestFlowPage(t *testing.T) {
 }
 
 func TestStates(t *testing.T) {
-	checkout := flowOf("shop", "checkout", 0.999, 0)
-	steady := func(left, bad5m, bad1h float64) []script {
-		return []script{{flow: checkout, perFlush: 100, slos: map[string]map[string]float64{"availability": figures(0.999, left, bad5m, bad1h)}}}
+	checkout := readtest.FlowOf("shop", "checkout", 0.999, 0)
+	steady := func(left, bad5m, bad1h float64) []readtest.Script {
+		return []readtest.Script{{Flow: checkout, PerFlush: 100, SLOs: map[string]map[string]float64{"availability": readtest.Figures(0.999, left, bad5m, bad1h)}}}
 	}
 	for _, tc := range []struct {
 		name     string
@@ -248,7 +250,7 @@ func TestStates(t *testing.T) {
 			page: "slowburn serve --slos slos.yaml",
 		},
 		{
-			name: "nothing arriving", site: fixture{scripts: []script{{flow: checkout}}},
+			name: "nothing arriving", site: fixture{scripts: []readtest.Script{{Flow: checkout}}},
 			headline: "Nothing has arrived yet", title: "– Nothing has arrived yet · slowburn",
 			page: "export OTEL_SERVICE_NAME=shop export OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 export OTEL_TRACES_EXPORTER=otlp " +
 				"node --require @opentelemetry/auto-instrumentations-node/register app.js",
@@ -406,7 +408,7 @@ func TestReadingIsShared(t *testing.T) {
 		var asked atomic.Int64
 		flushed := time.Now()
 		ask := broken{engine, "nothing", &asked}
-		flows := []slo.Flow{flowOf("shop", "checkout", 0.999, 0)}
+		flows := []slo.Flow{readtest.FlowOf("shop", "checkout", 0.999, 0)}
 		opt := Options{
 			Flows:     func() []slo.Flow { return flows },
 			Engine:    &ask,
@@ -475,13 +477,13 @@ func TestInert(t *testing.T) {
 		return b.String()
 	}
 	render := func(text string) (first, detail *html.Node) {
-		f := flowOf("shop"+text, "checkout"+text, 0.999, 0)
+		f := readtest.FlowOf("shop"+text, "checkout"+text, 0.999, 0)
 		f.Owner, f.Description, f.Runbook = "owner"+text, "description"+text, "javascript:alert(1)//"+text
 		f.Match = slo.Selector{{Key: "key" + text, Any: []slo.Pattern{{Text: "value" + text}}}}
 		f.Pos.File = "file" + text
 		f.Objectives[0].Pos.File = "file" + text
 		s := fixture{
-			scripts: []script{{flow: f, perFlush: 100, slos: map[string]map[string]float64{"availability": figures(0.999, 0.5, 0.1, 0.1)}}},
+			scripts: []readtest.Script{{Flow: f, PerFlush: 100, SLOs: map[string]map[string]float64{"availability": readtest.Figures(0.999, 0.5, 0.1, 0.1)}}},
 			alerts: []Alert{
 				{SLO: f.SLOs()[0].ID(), Severity: slo.Page, Since: time.Now(), Summary: "summary" + text},
 				{SLO: "unknown" + text, Severity: slo.Severity("ticket" + text), Since: time.Now(), Summary: text},
@@ -490,6 +492,9 @@ func TestInert(t *testing.T) {
 		}
 		opt := s.options(t)
 		opt.Version = "version" + text
+		opt.Where = func(string, string) []Culprit {
+			return []Culprit{{Values: []read.Value{{Attribute: "attribute" + text, Text: "value" + text}}, Bad: 1}}
+		}
 		h := newSite(t, opt)
 		_, first = get(t, h, "/")
 		links := all(first, func(n *html.Node) bool { return n.Data == "a" && strings.HasPrefix(attr(n, "href"), "/flows/") })
@@ -536,9 +541,9 @@ func TestRunbookLinks(t *testing.T) {
 		{"ask Ann", false},
 	} {
 		t.Run(tc.runbook, func(t *testing.T) {
-			f := flowOf("shop", "checkout", 0.999, 0)
+			f := readtest.FlowOf("shop", "checkout", 0.999, 0)
 			f.Runbook = tc.runbook
-			_, doc := get(t, newSite(t, fixture{scripts: []script{{flow: f}}}.options(t)), "/flows/shop/checkout")
+			_, doc := get(t, newSite(t, fixture{scripts: []readtest.Script{{Flow: f}}}.options(t)), "/flows/shop/checkout")
 			links := all(doc, func(n *html.Node) bool { return n.Data == "a" && attr(n, "rel") == "noreferrer" })
 			if got := len(links) == 1 && attr(links[0], "href") == tc.runbook; got != tc.link {
 				t.Errorf("runbook %q is a link: %t, want %t", tc.runbook, got, tc.link)
@@ -653,11 +658,11 @@ func TestNewWantsItsSources(t *testing.T) {
 // thousand is a site over a store with 1,000 flows of two objectives each.
 func thousand(b *testing.B) (Options, []slo.Flow) {
 	b.Helper()
-	var scripts []script
+	var scripts []readtest.Script
 	for i := range 1000 {
-		s := shop()[i%6]
-		s.flow = flowOf(fmt.Sprintf("service-%d", i/20), fmt.Sprintf("%s-%d", s.flow.Name, i), 0.999, 300*time.Millisecond)
-		s.slos = map[string]map[string]float64{"availability": figures(0.999, 0.31, 0.031, 0.0065), "latency": figures(0.95, 0.52, 0.059, 0.04)}
+		s := readtest.Shop()[i%6]
+		s.Flow = readtest.FlowOf(fmt.Sprintf("service-%d", i/20), fmt.Sprintf("%s-%d", s.Flow.Name, i), 0.999, 300*time.Millisecond)
+		s.SLOs = map[string]map[string]float64{"availability": readtest.Figures(0.999, 0.31, 0.031, 0.0065), "latency": readtest.Figures(0.95, 0.52, 0.059, 0.04)}
 		scripts = append(scripts, s)
 	}
 	opt := fixture{scripts: scripts}.options(b)
@@ -693,10 +698,10 @@ func visit(b *testing.B, opt Options, path string, fresh bool) {
 // BenchmarkOverview measures the first page of 1,000 flows.
 func BenchmarkOverview(b *testing.B) {
 	opt, flows := thousand(b)
-	s := &site{opt: opt}
+	store := read.Store{Engine: opt.Engine, Queryable: opt.Queryable}
 	b.Run("read", func(b *testing.B) {
 		for b.Loop() {
-			s.read(b.Context(), flows, nil, opt.DataAt(), numbers{})
+			store.Numbers(b.Context(), flows, nil, opt.DataAt())
 		}
 	})
 	b.Run("fresh", func(b *testing.B) { visit(b, opt, "/", true) })

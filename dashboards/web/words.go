@@ -10,114 +10,6 @@ import (
 	"github.com/slowburn-slo/slowburn/slo"
 )
 
-// unknownFigure stands where a figure is not known, such as the latency of a
-// flow without requests.
-const unknownFigure = "–"
-
-// share writes a ratio in percent with as many digits as tell it apart from
-// its neighbours: 31%, 3.0%, 0.02%. A ratio above 0 is never written as 0%;
-// NaN is unknown. ratio is at least 0.
-func share(ratio float64) string {
-	pct := ratio * 100
-	switch {
-	case math.IsNaN(pct):
-		return unknownFigure
-	case pct == 0:
-		return "0%"
-	case pct >= 9.95:
-		return words.Number(pct, 0) + "%"
-	case pct >= 0.995:
-		return words.Number(pct, 1) + "%"
-	case pct >= 0.01:
-		return words.Number(pct, 2) + "%"
-	default:
-		return "<0.01%"
-	}
-}
-
-// goodShare writes the share of good events whose share of bad ones is bad.
-// It has the digits the bad share needs, and is 100% only when nothing was
-// bad. NaN is unknown.
-func goodShare(bad float64) string {
-	switch {
-	case math.IsNaN(bad):
-		return unknownFigure
-	case bad == 0:
-		return "100%"
-	case bad >= 0.01:
-		return words.Number(100-bad*100, 1) + "%"
-	case bad >= 0.0001:
-		return words.Number(100-bad*100, 2) + "%"
-	default:
-		return ">99.99%"
-	}
-}
-
-// times writes a burn rate: 31×, 1.2×, 0.2×. NaN is unknown.
-func times(burn float64) string {
-	switch {
-	case math.IsNaN(burn):
-		return unknownFigure
-	case burn == 0:
-		return "0×"
-	case burn >= 9.95:
-		return words.Number(burn, 0) + "×"
-	case burn >= 0.05:
-		return words.Number(burn, 1) + "×"
-	default:
-		return "<0.1×"
-	}
-}
-
-// latency writes seconds with two or three figures and the unit that suits.
-// NaN, which a flow without requests has, is unknown.
-func latency(seconds float64) string {
-	ms := seconds * 1000
-	switch {
-	case math.IsNaN(ms):
-		return unknownFigure
-	case ms < 1:
-		return words.Number(ms, 2) + " ms"
-	case ms < 9.95:
-		return words.Number(ms, 1) + " ms"
-	case ms < 999.5:
-		return words.Number(ms, 0) + " ms"
-	case seconds < 9.95:
-		return words.Number(seconds, 1) + " s"
-	default:
-		return words.Number(seconds, 0) + " s"
-	}
-}
-
-// rate writes requests per second in the unit that gives at least 1: 42/s,
-// 3/min, 2/h. NaN is unknown.
-func rate(perSecond float64) string {
-	switch {
-	case math.IsNaN(perSecond):
-		return unknownFigure
-	case perSecond == 0:
-		return "0/s"
-	case perSecond >= 9.95:
-		return words.Number(perSecond, 0) + "/s"
-	case perSecond >= 1:
-		return words.Number(perSecond, 1) + "/s"
-	case perSecond >= 1.0/60:
-		return words.Number(perSecond*60, 0) + "/min"
-	default:
-		return words.Number(perSecond*3600, 0) + "/h"
-	}
-}
-
-// clock writes a moment as people say it, in the zone of now: 14:02 UTC, with
-// the date when it was another day.
-func clock(t, now time.Time) string {
-	t = t.In(now.Location())
-	if t.YearDay() == now.YearDay() && t.Year() == now.Year() {
-		return t.Format("15:04 MST")
-	}
-	return t.Format("2 Jan 15:04 MST")
-}
-
 // gone says when the budget of an objective ends if it goes on burning as now.
 // left is the share of it that is left. It is empty when the budget lasts or is
 // spent already.
@@ -126,18 +18,10 @@ func gone(o slo.Objective, left, burn float64, now time.Time) string {
 		return ""
 	}
 	in, ends := o.BudgetLasts(left, burn, now)
-	switch {
-	case !ends:
+	if !ends {
 		return lasts(o, now)
-	case in < 90*time.Minute:
-		return fmt.Sprintf("gone in %d min", max(1, in/time.Minute))
-	case in < 48*time.Hour:
-		return fmt.Sprintf("gone in %d h", in/time.Hour)
-	case in < 6*24*time.Hour:
-		return "gone on " + now.Add(in).Format("Monday")
-	default:
-		return "gone on " + now.Add(in).Format("2 Jan")
 	}
+	return words.Gone(in, now)
 }
 
 // lasts says that a budget lasts; that of a calendar period to its last day.
@@ -151,7 +35,7 @@ func lasts(o slo.Objective, now time.Time) string {
 
 // excludedNow says until when what happens does not count, and why.
 func excludedNow(x slo.Exclusion, until, now time.Time) string {
-	return strings.TrimSuffix(fmt.Sprintf("excluded until %s: %s", clock(until, now), x.Why), ": ")
+	return strings.TrimSuffix(fmt.Sprintf("excluded until %s: %s", words.Clock(until, now), x.Why), ": ")
 }
 
 // excludedNext says when within a week the flow is excluded next. It is empty
@@ -170,7 +54,7 @@ func excludedNext(f *slo.Flow, now time.Time) string {
 	if next.Start.IsZero() {
 		return ""
 	}
-	return strings.TrimSuffix(fmt.Sprintf("excluded next from %s for %s: %s", clock(next.Start, now), words.Span(next.End.Sub(next.Start)), why), ": ")
+	return strings.TrimSuffix(fmt.Sprintf("excluded next from %s for %s: %s", words.Clock(next.Start, now), words.Span(next.End.Sub(next.Start)), why), ": ")
 }
 
 // outOf says what an objective allows and what happens now: "31 of every
@@ -178,9 +62,9 @@ func excludedNext(f *slo.Flow, now time.Time) string {
 func outOf(o slo.Objective, ratio float64) string {
 	if o.Query.Ratio != "" {
 		if math.IsNaN(ratio) {
-			return share(o.Budget()) + " may be bad."
+			return words.Share(o.Budget()) + " may be bad."
 		}
-		return share(ratio) + " is bad; " + share(o.Budget()) + " may be."
+		return words.Share(ratio) + " is bad; " + words.Share(o.Budget()) + " may be."
 	}
 	every := 100.0
 	for every*o.Budget() < 0.999999 {
@@ -265,4 +149,42 @@ func conditions(sel slo.Selector) string {
 		return "every request"
 	}
 	return strings.Join(rest, ", ")
+}
+
+// judged says what keeps an objective from being judged by its burn rates alone.
+// firing says that an alert of it fires.
+func judged(o slo.Objective, j Judgement, firing bool, now time.Time) (out []string) {
+	if !j.DataMissingSince.IsZero() {
+		text := "Data missing since " + words.Clock(j.DataMissingSince, now)
+		if firing {
+			text += ", the alert is held"
+		}
+		out = append(out, text+".")
+	}
+	if !j.TrafficMissingSince.IsZero() {
+		out = append(out, fmt.Sprintf("Traffic missing since %s: %s in 15 min would be usual.",
+			words.Clock(j.TrafficMissingSince, now), words.Units(j.Expected, o.Unit())))
+	}
+	if j.TooLittle {
+		text := "Too little traffic to judge"
+		if j.Total > 0 {
+			does := "were bad"
+			if o.Kind == slo.Succeed && o.Slice == 0 {
+				does = "failed"
+			}
+			text += fmt.Sprintf(": %s of %s %s", words.Count(j.Bad), words.Count(j.Total), does)
+		}
+		out = append(out, text+".")
+	}
+	if j.Learning {
+		text := "Learning: it is too young to be judged"
+		if len(o.Tiers) > 0 {
+			text = "Learning: it is younger than the " + slo.Duration(o.Tiers[0].Long) + " that its first alert looks back over"
+		}
+		out = append(out, text+".")
+	}
+	if firing && !j.QuietSince.IsZero() {
+		out = append(out, fmt.Sprintf("Quiet since %s; the alert is kept until %s, should it come back.", words.Clock(j.QuietSince, now), words.Clock(j.KeptUntil, now)))
+	}
+	return out
 }

@@ -5,55 +5,13 @@ import (
 	"math"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
-	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 )
-
-func TestFigures(t *testing.T) {
-	nan := math.NaN()
-	for _, tc := range []struct {
-		name  string
-		write func(float64) string
-		want  map[string]float64 // what is written → the value
-	}{
-		{"share", share, map[string]float64{"–": nan, "0%": 0, "<0.01%": 0.00001, "0.02%": 0.0002, "0.99%": 0.0099, "1.0%": 0.00999, "3.0%": 0.03, "9.9%": 0.0992, "31%": 0.31, "100%": 1, "1,200%": 12}},
-		{"goodShare", goodShare, map[string]float64{"–": nan, "100%": 0, ">99.99%": 0.00001, "99.98%": 0.0002, "97.0%": 0.03, "69.0%": 0.31, "0.0%": 1}},
-		{"times", times, map[string]float64{"–": nan, "0×": 0, "<0.1×": 0.01, "0.2×": 0.2, "1.2×": 1.2, "10×": 9.96, "31×": 31.2, "1,000×": 1000}},
-		{"latency", latency, map[string]float64{"–": nan, "0.25 ms": 0.00025, "8.2 ms": 0.0082, "82 ms": 0.0824, "610 ms": 0.61, "1.0 s": 0.9999, "2.4 s": 2.44, "60 s": 60}},
-		{"rate", rate, map[string]float64{"–": nan, "0/s": 0, "2/h": 2.0 / 3600, "3/min": 0.05, "9.3/s": 9.3, "42/s": 42, "12,000/s": 12000}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			for want, v := range tc.want {
-				if got := tc.write(v); got != want {
-					t.Errorf("%s(%g) = %q, want %q", tc.name, v, got, want)
-				}
-			}
-		})
-	}
-}
-
-func TestSpan(t *testing.T) {
-	for _, tc := range []struct {
-		d    time.Duration
-		want string
-	}{
-		{-time.Second, "0 s"},
-		{40 * time.Second, "40 s"},
-		{12*time.Minute + 59*time.Second, "12 min"},
-		{time.Hour, "1 h"},
-		{3*time.Hour + 20*time.Minute, "3 h 20 min"},
-		{11*time.Hour + 20*time.Minute, "11 h"},
-		{49 * time.Hour, "2 d"},
-	} {
-		if got := words.Span(tc.d); got != tc.want {
-			t.Errorf("words.Span(%s) = %q, want %q", tc.d, got, tc.want)
-		}
-	}
-}
 
 func TestGone(t *testing.T) {
 	monday := time.Date(2026, 11, 23, 14, 2, 0, 0, time.UTC)
@@ -80,21 +38,6 @@ func TestGone(t *testing.T) {
 	}
 }
 
-func TestClock(t *testing.T) {
-	now := time.Date(2026, 11, 23, 0, 5, 0, 0, time.FixedZone("CET", 3600))
-	for _, tc := range []struct {
-		at   time.Time
-		want string
-	}{
-		{time.Date(2026, 11, 22, 23, 2, 0, 0, time.UTC), "00:02 CET"},
-		{time.Date(2026, 11, 22, 22, 2, 0, 0, time.UTC), "22 Nov 23:02 CET"},
-	} {
-		if got := clock(tc.at, now); got != tc.want {
-			t.Errorf("clock(%s) = %q, want %q", tc.at, got, tc.want)
-		}
-	}
-}
-
 func TestOutOf(t *testing.T) {
 	succeed := func(target float64) slo.Objective { return slo.Objective{Target: target} }
 	faster := slo.Objective{Kind: slo.FasterThan, Target: 0.95, Threshold: 300 * time.Millisecond}
@@ -116,6 +59,43 @@ func TestOutOf(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			if got := outOf(tc.objective, tc.ratio); got != tc.want {
 				t.Errorf("outOf(%s, %g) = %q, want %q", tc.objective.Sentence(), tc.ratio, got, tc.want)
+			}
+		})
+	}
+}
+
+func TestJudged(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 30, 0, 0, time.UTC)
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	succeed := slo.Objective{Target: 0.999, Tiers: slo.Tiers(0.999, slo.DefaultWindow)}
+	faster := slo.Objective{Kind: slo.FasterThan, Threshold: time.Second, Target: 0.95}
+	for _, tc := range []struct {
+		name   string
+		o      slo.Objective
+		j      Judgement
+		firing bool
+		want   []string
+	}{
+		{"nothing", succeed, Judgement{}, true, nil},
+		{"too little", succeed, Judgement{TooLittle: true, Bad: 3, Total: 21}, false, []string{"Too little traffic to judge: 3 of 21 failed."}},
+		{"too little of another kind", faster, Judgement{TooLittle: true, Bad: 3, Total: 21}, false, []string{"Too little traffic to judge: 3 of 21 were bad."}},
+		{"too little without counts", succeed, Judgement{TooLittle: true}, false, []string{"Too little traffic to judge."}},
+		{"learning", succeed, Judgement{Learning: true}, false, []string{"Learning: it is younger than the 1h that its first alert looks back over."}},
+		{"learning without alerts", faster, Judgement{Learning: true}, false, []string{"Learning: it is too young to be judged."}},
+		{"data missing", succeed, Judgement{DataMissingSince: ago(27 * time.Minute)}, false, []string{"Data missing since 12:03 UTC."}},
+		{"data missing while it fires", succeed, Judgement{DataMissingSince: ago(27 * time.Minute)}, true, []string{"Data missing since 12:03 UTC, the alert is held."}},
+		{"traffic missing", succeed, Judgement{TrafficMissingSince: ago(20 * time.Minute), Expected: 12840}, false, []string{"Traffic missing since 12:10 UTC: 12,840 requests in 15 min would be usual."}},
+		{"quiet", succeed, Judgement{QuietSince: ago(5 * time.Minute), KeptUntil: ago(-10 * time.Minute)}, true, []string{"Quiet since 12:25 UTC; the alert is kept until 12:40 UTC, should it come back."}},
+		{
+			"all", succeed,
+			Judgement{TooLittle: true, Bad: 3, Total: 21, Learning: true, DataMissingSince: ago(time.Minute)},
+			false,
+			[]string{"Data missing since 12:29 UTC.", "Too little traffic to judge: 3 of 21 failed.", "Learning: it is younger than the 1h that its first alert looks back over."},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := judged(tc.o, tc.j, tc.firing, now); !slices.Equal(got, tc.want) {
+				t.Errorf("judged(%+v) = %q, want %q", tc.j, got, tc.want)
 			}
 		})
 	}

@@ -145,21 +145,13 @@ type plot struct {
 func (p *plot) draw() {
 	p.fill(p.img.Bounds(), paper)
 	p.border(frame)
-	p.scale()
-	decimals := 0
-	for s := p.step * 100; decimals < 4 && math.Abs(s-math.Round(s)) > 1e-9; s *= 10 {
-		decimals++
-	}
-	label := func(share float64) string { return strconv.FormatFloat(share*100, 'f', decimals, 64) + " %" }
-	p.left = marginX + p.width(p.small, label(p.top)) + 16
-	p.right = Width - marginX
-
+	label, marks, words := p.arrange()
 	if !p.Began.IsZero() {
 		p.fill(image.Rect(p.x(p.Began), plotTop, max(p.x(p.Ended), p.x(p.Began)+3), plotEnd), band)
 	}
 	for n := 0; ; n++ {
 		share := float64(n) * p.step
-		if share > p.top*(1+1e-9) {
+		if share > min(p.top, 1)*(1+1e-9) {
 			break
 		}
 		y := int(p.y(share))
@@ -173,9 +165,29 @@ func (p *plot) draw() {
 		}
 	}
 	p.line()
-	p.limits()
+	p.limits(marks, words)
 	p.flags()
 	p.heading()
+}
+
+// arrange finds the scale, and what is written where: the labels of its ticks,
+// the levels, and their words.
+func (p *plot) arrange() (label func(share float64) string, marks []mark, words []words) {
+	p.scale()
+	decimals := 0
+	for s := p.step * 100; decimals < 4 && math.Abs(s-math.Round(s)) > 1e-9; s *= 10 {
+		decimals++
+	}
+	label = func(share float64) string { return strconv.FormatFloat(share*100, 'f', decimals, 64) + " %" }
+	marks = p.marks()
+	p.right = Width - marginX
+	for fits := false; !fits; {
+		p.left = marginX + p.width(p.small, label(p.top)) + 16
+		if words, fits = p.lay(marks); !fits {
+			p.top += p.step // more room above the highest line
+		}
+	}
+	return label, marks, words
 }
 
 // x returns where a moment is.
@@ -302,36 +314,89 @@ func (p *plot) line() {
 	flush()
 }
 
-// limits draws what was promised and what alerts, and says so. Labels that
-// would cover one another share a line.
-func (p *plot) limits() {
-	type mark struct {
-		y    float64
-		hue  color.RGBA
-		text string
-	}
-	marks := []mark{{p.y(p.Objective), promise, "objective: at most " + percent(p.Objective)}}
+// mark is a level with what it means.
+type mark struct {
+	share float64
+	hue   color.RGBA
+	text  string
+}
+
+// marks are what was promised and what alerts, the lowest first.
+func (p *plot) marks() []mark {
+	out := []mark{{p.Objective, promise, "objective: at most " + percent(p.Objective)}}
 	for _, l := range p.Limits {
-		marks = append(marks, mark{p.y(l.Share), warn, l.Word + " at " + percent(l.Share)})
+		out = append(out, mark{l.Share, warn, l.Word + " at " + percent(l.Share)})
 	}
-	p.fill(image.Rect(p.left, int(marks[0].y)-2, p.right, int(marks[0].y)+2), promise)
-	for _, m := range marks[1:] {
-		for x := p.left; x < p.right; x += 22 {
-			p.fill(image.Rect(x, int(m.y)-1, min(x+13, p.right), int(m.y)+2), warn)
+	slices.SortStableFunc(out, func(a, b mark) int { return cmp.Compare(a.share, b.share) })
+	return out
+}
+
+// words are a mark's text where it is written: x is its left end, y its
+// baseline.
+type words struct {
+	mark
+	x, y int
+}
+
+const (
+	wordsHeight = 36 // of a row of words
+	wordsAbove  = 10 // their baseline above the line
+	wordsApart  = 24
+)
+
+// lay places the words of marks above their lines. Where lines are too close
+// for words between them, the words of all stand side by side above the highest
+// of them, in as many rows as they take. fits tells whether all are on the plot.
+func (p *plot) lay(marks []mark) (out []words, fits bool) {
+	fits = true
+	for len(marks) > 0 {
+		n, rows := 0, 0
+		var group []words // with y as the row, counted from below
+		for n < len(marks) && (n == 0 || p.y(marks[n-1].share)-p.y(marks[n].share) < float64(rows*wordsHeight+wordsAbove)) {
+			n++
+			group, rows = p.rows(marks[:n])
 		}
+		top := int(p.y(marks[n-1].share))
+		for _, w := range group {
+			w.y = top - wordsAbove - w.y*wordsHeight
+			out = append(out, w)
+		}
+		fits = fits && top-rows*wordsHeight-2 >= plotTop
+		marks = marks[n:]
 	}
-	const height = 36
-	x, last := p.left+12, math.Inf(1)
+	return out, fits
+}
+
+// rows puts the words of marks side by side, and in a further row those that do
+// not fit.
+func (p *plot) rows(marks []mark) (out []words, rows int) {
+	x, rows := p.left+12, 1
 	for _, m := range marks {
-		y := m.y - 10
-		if last-y < height && !math.IsInf(last, 1) {
-			x, y = x+24, last // beside the one before
-		} else {
+		wide := p.width(p.small, m.text)
+		if x > p.left+12 && x+wide > p.right {
 			x = p.left + 12
+			rows++
 		}
-		p.halo(p.small, m.text, x, int(y), m.hue)
-		x += p.width(p.small, m.text)
-		last = y
+		out = append(out, words{m, x, rows - 1})
+		x += wide + wordsApart
+	}
+	return out, rows
+}
+
+// limits draws what was promised and what alerts, and says so.
+func (p *plot) limits(marks []mark, words []words) {
+	for _, m := range marks {
+		y := int(p.y(m.share))
+		if m.hue == promise {
+			p.fill(image.Rect(p.left, y-2, p.right, y+2), promise)
+			continue
+		}
+		for x := p.left; x < p.right; x += 22 {
+			p.fill(image.Rect(x, y-1, min(x+13, p.right), y+2), m.hue)
+		}
+	}
+	for _, w := range words {
+		p.halo(p.small, w.text, w.x, w.y, w.hue)
 	}
 }
 

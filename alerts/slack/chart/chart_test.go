@@ -6,6 +6,7 @@ import (
 	"image"
 	"image/png"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,6 +112,12 @@ var charts = map[string]func() Data{
 		d.Points[9].Share, d.Points[10].Share, d.Points[11].Share = math.Inf(1), -1, 7
 		return d
 	},
+	"close": func() Data {
+		d := outage()
+		d.Objective = 0.01
+		d.Limits = []Limit{{0.0144, "page"}, {0.0125, "page"}, {0.011, "ticket"}, {0.0105, "ticket"}}
+		return d
+	},
 	"empty": func() Data {
 		return Data{Title: "Refund: requests that fail", From: began.Add(-time.Hour), To: began, Objective: 0.001}
 	},
@@ -145,6 +152,47 @@ func TestGolden(t *testing.T) {
 				t.Errorf("%d pixels differ from %s; go test -run '^%s$' -update rewrites it", n, path, t.Name())
 			}
 		})
+	}
+}
+
+// TestWordsOverlapNothing lays out levels of all distances: no words lie on
+// others, on a line, or outside of the plot.
+func TestWordsOverlapNothing(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	c, err := newCanvas(Width, Height)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 300 {
+		d := outage()
+		d.Objective = random.Float64() * 0.1
+		d.Limits = nil
+		for range random.IntN(5) {
+			d.Limits = append(d.Limits, Limit{d.Objective * (1 + random.ExpFloat64()/3), []string{"page", "ticket"}[random.IntN(2)]})
+		}
+		p := plot{Data: d, canvas: c}
+		_, marks, all := p.arrange()
+		if len(all) != len(marks) || len(all) != 1+len(p.Limits) {
+			t.Fatalf("%d words of %d levels, want those of the objective and %d limits", len(all), len(marks), len(p.Limits))
+		}
+		box := func(w words) image.Rectangle {
+			return image.Rect(w.x, w.y-24, w.x+c.width(c.small, w.text), w.y+7)
+		}
+		for i, w := range all {
+			if !box(w).In(image.Rect(p.left, plotTop, p.right, plotEnd)) {
+				t.Errorf("objective %g, limits %v: %q at %v leaves the plot", d.Objective, d.Limits, w.text, box(w))
+			}
+			for _, other := range all[:i] {
+				if box(w).Overlaps(box(other)) {
+					t.Errorf("objective %g, limits %v: %q lies on %q", d.Objective, d.Limits, w.text, other.text)
+				}
+			}
+			for _, m := range marks {
+				if y := int(p.y(m.share)); box(w).Overlaps(image.Rect(p.left, y-2, p.right, y+2)) {
+					t.Errorf("objective %g, limits %v: %q lies on the line of %q", d.Objective, d.Limits, w.text, m.text)
+				}
+			}
+		}
 	}
 }
 

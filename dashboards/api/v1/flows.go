@@ -1,7 +1,6 @@
 package v1
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -14,6 +13,7 @@ import (
 	"github.com/grafana/regexp"
 	"github.com/prometheus/prometheus/promql"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read"
 	"github.com/slowburn-slo/slowburn/internal/words"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/series"
@@ -23,10 +23,6 @@ const (
 	// keepReading is for how long one reading of the store serves everybody, so
 	// that many clients cost little.
 	keepReading = time.Second
-
-	// staleAfter is the age from which data is stale: three flushes of ten
-	// seconds, so that one late flush alarms nobody.
-	staleAfter = 30 * time.Second
 
 	// Budgets over time: about 300 points unless another step is asked for,
 	// 2,000 at most, no closer than data is written.
@@ -42,7 +38,7 @@ type reading struct {
 	at, dataAt, asOf time.Time // asOf: dataAt, or at where there is no data
 	slos             map[string]slo.SLO
 	config           []slo.Flow
-	numbers          numbers
+	numbers          read.Numbers
 	alerts           []Alert
 	answer           Flows
 	encoded          []byte // answer, once somebody wanted all of it
@@ -63,15 +59,15 @@ func (a *api) look(ctx context.Context) *reading {
 	if p.asOf = p.dataAt; p.asOf.IsZero() {
 		p.asOf = now
 	}
-	if a.last != nil && a.last.asOf.Equal(p.asOf) && len(a.last.numbers.faults) == 0 {
+	if a.last != nil && a.last.asOf.Equal(p.asOf) && len(a.last.numbers.Faults) == 0 {
 		p.numbers = a.last.numbers // nothing was written since
 	} else {
 		// Others may wait for this: it goes on when its first reader leaves.
-		p.numbers = a.numbers(context.WithoutCancel(ctx), p.config, p.asOf)
+		p.numbers = a.store.Numbers(context.WithoutCancel(ctx), p.config, nil, p.asOf)
 	}
 	p.answer.Reading = Reading{
-		At: moment(now), DataAt: moment(p.dataAt), Notices: append([]string{}, a.faults(p.numbers.faults)...),
-		Stale: !p.dataAt.IsZero() && now.Sub(p.dataAt) >= staleAfter,
+		At: moment(now), DataAt: moment(p.dataAt), Notices: append([]string{}, a.faults(p.numbers.Faults)...),
+		Stale: !p.dataAt.IsZero() && now.Sub(p.dataAt) >= read.StaleAfter,
 	}
 	p.answer.Notices = append(p.answer.Notices, a.opt.Notices()...)
 	p.assess()
@@ -81,14 +77,14 @@ func (a *api) look(ctx context.Context) *reading {
 
 // faults tells what cannot be read, and logs what is new. The caller holds
 // a.mu.
-func (a *api) faults(now map[string]error) []string {
+func (a *api) faults(now map[read.Part]error) []string {
 	var out []string
-	for _, part := range []string{partBudgets, partRates, partLatency, partHour} {
+	for _, part := range read.Parts {
 		err := now[part]
 		if err != nil {
 			out = append(out, fmt.Sprintf("%s cannot be read: %v.", part, err))
 			if !a.failing[part] {
-				a.opt.Logger.Warn("answers are incomplete", "missing", part, "err", err)
+				a.opt.Logger.Warn("answers are incomplete", "missing", string(part), "err", err)
 			}
 		}
 		a.failing[part] = err != nil
@@ -131,69 +127,38 @@ func seconds(d time.Duration) *float64 {
 
 // assess makes the flows of the answer from what was read.
 func (p *reading) assess() {
-	firing := map[string]State{}
-	for _, a := range p.alerts {
-		s := Spending
-		if a.Severity == slo.Page {
-			s = Burning
-		}
-		if firing[a.SLO] != Burning {
-			firing[a.SLO] = s
-		}
-	}
-	flows := make([]Flow, len(p.config))
+	firing := read.Firing(p.alerts)
+	flows := make([]read.Flow, len(p.config))
 	for i := range p.config {
-		flows[i] = p.flow(&p.config[i], firing)
+		flows[i] = p.numbers.Flow(&p.config[i], firing, p.at)
 	}
-	// Worst first. Among equals the least budget, which moves slowly; calm flows
-	// by name.
-	slices.SortStableFunc(flows, func(x, y Flow) int {
-		order := cmp.Compare(x.State.badness(), y.State.badness())
-		if x.State.badness() <= Spent.badness() {
-			order = cmp.Or(order, cmp.Compare(x.least, y.least))
-		}
-		return cmp.Or(order, cmp.Compare(x.Name, y.Name), cmp.Compare(x.Service, y.Service))
-	})
-	p.answer.Flows = flows
+	slices.SortStableFunc(flows, read.Flow.Compare)
+	p.answer.Flows = make([]Flow, len(flows))
+	for i, f := range flows {
+		p.answer.Flows[i] = p.flow(f)
+	}
 }
 
-// flow assesses one flow.
-func (p *reading) flow(f *slo.Flow, firing map[string]State) Flow {
-	key := flowKey{f.Service, f.Name}
-	now := p.numbers.rates[key] // none is as good as zero
-	_, unread := p.numbers.faults[partRates]
-	quiet := !unread && now.total() == 0
+// flow tells of one flow.
+func (p *reading) flow(f read.Flow) Flow {
 	out := Flow{
-		Service: f.Service, Name: f.Name, State: NoData, Objectives: []Objective{},
+		Service: f.Service, Name: f.Name, State: State(f.State.String()), Objectives: []Objective{},
+		RequestsPerSecond: known(f.Rate), ErrorRatio: known(f.Errors),
+		P50Seconds: known(f.Latency[0]), P95Seconds: known(f.Latency[1]), P99Seconds: known(f.Latency[2]),
 		Owner: f.Owner, Description: f.Description, Runbook: f.Runbook,
-		least: math.Inf(1),
 	}
-	x, until, excluded := f.Excluded(p.at)
-	if excluded {
-		out.Excluded = &Exclusion{EndsAt: moment(until), Why: x.Why}
+	if f.Exclusion != nil {
+		out.Excluded = &Exclusion{EndsAt: moment(f.Until), Why: f.Exclusion.Why}
 	}
-	for _, s := range f.SLOs() {
-		o := p.objective(s, firing[s.ID()], quiet, excluded)
-		out.Objectives = append(out.Objectives, o)
-		if o.State.badness() < out.State.badness() {
-			out.State = o.State
-		}
-		if o.BudgetLeftRatio != nil {
-			out.least = min(out.least, *o.BudgetLeftRatio)
-		}
+	for _, o := range f.Objectives {
+		out.Objectives = append(out.Objectives, p.objective(o))
 	}
-	if f.Counted() && !unread && out.State != NoData {
-		out.RequestsPerSecond, out.ErrorRatio = known(now.total()), known(now.badShare())
-	}
-	if l, ok := p.numbers.latency[key]; ok {
-		out.P50Seconds, out.P95Seconds, out.P99Seconds = known(l[0]), known(l[1]), known(l[2])
-	}
-	if steps := p.numbers.hour[key]; slices.ContainsFunc(steps, func(r rates) bool { return r.total() > 0 }) {
-		out.LastHour = &Hour{StartsAt: moment(p.asOf.Add(-hour)), StepSeconds: hourStep.Seconds()}
-		for _, r := range steps {
+	if slices.ContainsFunc(f.Hour, func(r read.Rates) bool { return r.Total() > 0 }) {
+		out.LastHour = &Hour{StartsAt: moment(p.asOf.Add(-read.Hour)), StepSeconds: read.HourStep.Seconds()}
+		for _, r := range f.Hour {
 			// No more than a small chart can show: the answer is half as long.
-			out.LastHour.RequestsPerSecond = append(out.LastHour.RequestsPerSecond, rounded(r.total(), 4))
-			out.LastHour.ErrorsPerSecond = append(out.LastHour.ErrorsPerSecond, rounded(r.bad, 4))
+			out.LastHour.RequestsPerSecond = append(out.LastHour.RequestsPerSecond, rounded(r.Total(), 4))
+			out.LastHour.ErrorsPerSecond = append(out.LastHour.ErrorsPerSecond, rounded(r.Bad, 4))
 		}
 	}
 	return out
@@ -201,31 +166,15 @@ func (p *reading) flow(f *slo.Flow, firing map[string]State) Flow {
 
 var kinds = map[slo.Kind]string{slo.Succeed: "succeed", slo.FasterThan: "faster_than", slo.Fresh: "fresh", slo.PromQL: "promql"}
 
-// objective assesses one objective. firing is the state that its alerts put it
-// in, if any; quiet says that the flow had no request lately, paused that what
-// happens now does not count.
-func (p *reading) objective(s slo.SLO, firing State, quiet, paused bool) Objective {
-	o := s.Objective
-	n := p.numbers.slos[s.ID()]
-	left, burn, hourBad := n.get(series.BudgetRemaining), n.get(series.CurrentBurnRate), n.get(series.ErrorRatio(hour))
-	window := nowWindow(o)
-	bad := n.get(series.ErrorRatio(window))
-	switch {
-	case o.Slice > 0 || o.Kind == slo.Fresh:
-		// Long slices are missing in the shortest window most of the time.
-		burn, quiet = slo.BurnRate(bad, o.Target), false
-	case o.Kind == slo.PromQL:
-		quiet = math.IsNaN(bad)
-	case quiet:
-		// The last value of an idle window lingers in queries for a while.
-		burn, bad = math.NaN(), math.NaN()
-	}
+// objective tells of one objective.
+func (p *reading) objective(is read.Objective) Objective {
+	o := is.Objective
 	out := Objective{
-		SLO: s.ID(), Name: o.Name, Objective: o.Sentence(),
+		SLO: is.ID(), Name: o.Name, Objective: o.Sentence(), State: State(is.State.String()),
 		Kind: kinds[o.Kind], TargetRatio: o.Target, ThresholdSeconds: seconds(o.Threshold),
 		SliceSeconds: seconds(o.Slice), Unit: o.Unit(), WindowSeconds: o.Window.Seconds(),
-		GoodRatio: known(1 - bad), NowWindowSeconds: window.Seconds(),
-		BurnRate: known(burn), BudgetLeftRatio: known(left),
+		GoodRatio: known(1 - is.Bad), NowWindowSeconds: read.NowWindow(o).Seconds(),
+		BurnRate: known(is.Burn), BudgetLeftRatio: known(is.Left),
 	}
 	if o.SliceTarget > 0 {
 		out.SliceTargetRatio = known(o.SliceTarget)
@@ -234,44 +183,12 @@ func (p *reading) objective(s slo.SLO, firing State, quiet, paused bool) Objecti
 		start, end := o.Calendar.Bounds(p.at)
 		out.Period, out.PeriodStartsAt, out.PeriodEndsAt = words.Period(o.Calendar, p.at), moment(start), moment(end)
 	}
-	_, unread := p.numbers.faults[partBudgets]
-	switch {
-	case firing != "":
-		out.State = firing
-	case unread:
-		out.State = Unknown
-	case !(n.get(series.Events) > 0):
-		out.State = NoData
-	case paused && !(left <= 0):
-		out.State = Excluded
-	case !paused && burn > 1 && !(slo.BurnRate(hourBad, o.Target) <= 1):
-		// Over the hour as well where there is one, so that a short blip does
-		// not call for attention.
-		out.State = Spending
-	case left <= 0:
-		out.State = Spent
-	case quiet:
-		out.State = Idle
-	default:
-		out.State = Calm
-	}
-	if left > 0 && out.State.badness() <= Spending.badness() {
-		if in, ends := o.BudgetLasts(left, burn, p.at); ends {
+	if is.Left > 0 && is.State >= read.Spending {
+		if in, ends := o.BudgetLasts(is.Left, is.Burn, p.at); ends {
 			out.BudgetEndsAt = moment(p.at.Add(in))
 		}
 	}
 	return out
-}
-
-// nowWindow returns the shortest window that always holds some events while
-// there are any: five minutes, or the length of a slice.
-func nowWindow(o slo.Objective) time.Duration {
-	for _, w := range o.Windows() {
-		if w >= o.Slice {
-			return w
-		}
-	}
-	return o.Window
 }
 
 // flows answers with all flows, or those of a service or in a state.
@@ -325,13 +242,10 @@ func (a *api) all(p *reading) ([]byte, error) {
 // find returns the flow that the path names.
 func (p *reading) find(r *http.Request) (*slo.Flow, Flow, error) {
 	service, name := r.PathValue("service"), r.PathValue("flow")
-	for i := range p.config {
-		if p.config[i].Service != service || p.config[i].Name != name {
-			continue
-		}
+	if config := read.Find(p.config, read.Key{Service: service, Flow: name}); config != nil {
 		for _, f := range p.answer.Flows {
 			if f.Service == service && f.Name == name {
-				return &p.config[i], f, nil
+				return config, f, nil
 			}
 		}
 	}
@@ -346,29 +260,46 @@ func (a *api) flow(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f.Objectives = slices.Clone(f.Objectives) // the reading is everybody's
-	ctx, cancel := context.WithTimeout(r.Context(), queryTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), read.Timeout)
 	defer cancel()
+	values := map[string]read.Values{}
+	if err := a.store.Windows(ctx, config, p.asOf, values); err != nil {
+		return &fault{status: http.StatusServiceUnavailable, message: "the windows cannot be read: " + err.Error()}
+	}
 	for i, s := range config.SLOs() {
-		out := &f.Objectives[i]
-		n, err := a.readWindows(ctx, s, p.asOf)
-		if err != nil {
-			return &fault{status: http.StatusServiceUnavailable, message: "the windows cannot be read: " + err.Error()}
+		out, n := &f.Objectives[i], values[s.ID()]
+		if a.opt.Judgement != nil {
+			j := a.opt.Judgement(s.ID())
+			out.Judged = &Judged{
+				TooLittle: j.TooLittle, BadCount: j.Bad, EventCount: j.Total, Learning: j.Learning,
+				DataMissingSince: moment(j.DataMissingSince), TrafficMissingSince: moment(j.TrafficMissingSince), ExpectedCount: j.Expected,
+				QuietSince: moment(j.QuietSince), KeptUntil: moment(j.KeptUntil),
+			}
 		}
 		// A ratio has parts of minutes instead of events, which tell nobody
 		// anything.
-		if events := n.get(series.Events); events > 0 && s.Objective.Query.Ratio == "" {
-			bad := n.get(series.Errors)
+		if events := n.Get(series.Events); events > 0 && s.Objective.Query.Ratio == "" {
+			bad := n.Get(series.Errors)
 			if math.IsNaN(bad) {
 				bad = 0 // absent while nothing was bad
 			}
 			out.EventsTotal, out.BadEventsTotal = &events, &bad
 		}
 		for _, window := range s.Objective.Windows() {
-			bad := n.get(series.ErrorRatio(window))
+			bad := n.Get(series.ErrorRatio(window))
 			out.Windows = append(out.Windows, Window{window.Seconds(), known(bad), known(slo.BurnRate(bad, s.Objective.Target))})
 		}
 		for _, t := range s.Objective.Tiers {
 			out.Tiers = append(out.Tiers, Tier{t.Severity, t.Factor, t.Long.Seconds(), t.Short.Seconds()})
+		}
+	}
+	if a.opt.Where != nil {
+		for _, c := range a.opt.Where(config.Service, config.Name) {
+			where := Where{Symptom: c.Symptom, BadRatio: rounded(c.Bad, 9), NormalRatio: rounded(c.Normal, 9), BadCount: c.BadCount, GoodCount: c.GoodCount}
+			for _, v := range c.Values {
+				where.Values = append(where.Values, Value{v.Attribute, v.Text})
+			}
+			f.Where = append(f.Where, where)
 		}
 	}
 	return answer(w, http.StatusOK, OneFlow{p.answer.Reading, f})
@@ -403,9 +334,9 @@ func (a *api) budget(w http.ResponseWriter, r *http.Request) error {
 	}
 	// A flow that was renamed has two series of one identity.
 	query := fmt.Sprintf("max by (%s) (%s{%s=~%s})", series.ID, series.BudgetRemaining, series.ID, strconv.Quote(strings.Join(ids, "|")))
-	ctx, cancel := context.WithTimeout(r.Context(), queryTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), read.Timeout)
 	defer cancel()
-	err = a.overTime(ctx, query, p.asOf.Add(-length), p.asOf, step, func(line promql.Series) {
+	err = a.store.Steps(ctx, query, p.asOf.Add(-length), p.asOf, step, func(line promql.Series) {
 		i, ok := at[line.Metric.Get(series.ID)]
 		if !ok {
 			return

@@ -62,7 +62,7 @@ func (a *api) silence(w http.ResponseWriter, r *http.Request) error {
 		return errNoSilencing
 	}
 	var in silenceRequest
-	if err := read(w, r, &in); err != nil {
+	if err := decode(w, r, &in); err != nil {
 		return err
 	}
 	now := time.Now()

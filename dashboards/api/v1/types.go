@@ -1,13 +1,12 @@
 package v1
 
 import (
-	"slices"
 	"time"
 
 	"github.com/slowburn-slo/slowburn/slo"
 )
 
-// State is what a flow or an objective is in.
+// State is what a flow or an objective is in: the name of a read.State.
 type State string
 
 // The states, worst first.
@@ -24,9 +23,6 @@ const (
 
 // States are all states, worst first.
 var States = []State{Burning, Spending, Spent, Unknown, Calm, Excluded, Idle, NoData}
-
-// badness orders states: 0 is the worst.
-func (s State) badness() int { return slices.Index(States, s) }
 
 // Reading is what an answer is as of.
 type Reading struct {
@@ -66,11 +62,11 @@ type Flow struct {
 	LastHour *Hour      `json:"last_hour,omitempty"` // absent without requests
 	Excluded *Exclusion `json:"excluded,omitempty"`  // while what happens does not count
 
+	Where []Where `json:"where,omitempty"` // only in the answer for one flow
+
 	Owner       string `json:"owner,omitempty"`
 	Description string `json:"description,omitempty"`
 	Runbook     string `json:"runbook,omitempty"`
-
-	least float64 // budget left of the objective that has least
 }
 
 // Hour is the requests of an hour in steps, oldest first.
@@ -79,6 +75,35 @@ type Hour struct {
 	StepSeconds       float64   `json:"step_seconds"`
 	RequestsPerSecond []float64 `json:"requests_per_second"` // to four digits
 	ErrorsPerSecond   []float64 `json:"errors_per_second"`
+}
+
+// Where is what sets the bad requests of a flow apart: values of attributes.
+type Where struct {
+	Values      []Value `json:"values"`
+	Symptom     bool    `json:"symptom"`      // they are how requests fail, not where
+	BadRatio    float64 `json:"bad_ratio"`    // share of the bad requests that have them
+	NormalRatio float64 `json:"normal_ratio"` // share of requests that normally do
+	BadCount    uint64  `json:"bad_count"`    // requests that have them
+	GoodCount   uint64  `json:"good_count"`
+}
+
+// Value is a value of an attribute.
+type Value struct {
+	Attribute string `json:"attribute"`
+	Value     string `json:"value"`
+}
+
+// Judged is what keeps an objective from being judged by its burn rates alone.
+type Judged struct {
+	TooLittle           bool      `json:"too_little"` // it burns too fast, on too few events to judge by
+	BadCount            uint64    `json:"bad_count,omitempty"`
+	EventCount          uint64    `json:"event_count,omitempty"` // those, of which some are bad
+	Learning            bool      `json:"learning"`              // it is younger than the window of its first alert
+	DataMissingSince    time.Time `json:"data_missing_since,omitzero"`
+	TrafficMissingSince time.Time `json:"traffic_missing_since,omitzero"`
+	ExpectedCount       uint64    `json:"expected_count,omitempty"` // usual events in 15 minutes
+	QuietSince          time.Time `json:"quiet_since,omitzero"`     // nothing burns, the alert is kept
+	KeptUntil           time.Time `json:"kept_until,omitzero"`
 }
 
 // Exclusion says that what happens does not count.
@@ -116,6 +141,7 @@ type Objective struct {
 	BudgetEndsAt time.Time `json:"budget_ends_at,omitzero"`
 
 	// Only in the answer for one flow.
+	Judged         *Judged  `json:"judged,omitempty"`
 	EventsTotal    *float64 `json:"events_total,omitempty"` // since counting began
 	BadEventsTotal *float64 `json:"bad_events_total,omitempty"`
 	Windows        []Window `json:"windows,omitempty"`

@@ -30,6 +30,7 @@ import (
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/storage"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read"
 	"github.com/slowburn-slo/slowburn/slo"
 )
 
@@ -43,13 +44,13 @@ const maxBody = 64 << 10
 var openAPI []byte
 
 // Alert is a firing alert.
-type Alert struct {
-	SLO      string // slo.SLO.ID
-	Severity slo.Severity
-	Since    time.Time
-	Summary  string
-	Silences []string // identities of those that keep it from being told
-}
+type Alert = read.Alert
+
+// Culprit is what sets the bad requests of a flow apart.
+type Culprit = read.Culprit
+
+// Judgement is what keeps an SLO from being judged by its burn rates alone.
+type Judgement = read.Judgement
 
 // NewSilence is a silence to be made. It has been checked: the flow exists, and
 // so does the SLO where there is one.
@@ -88,6 +89,14 @@ type Options struct {
 	// know, such as why a configuration was refused. Nil means none ever.
 	Notices func() []string
 
+	// Where returns what sets the bad requests of a flow apart, the most telling
+	// first, nil when nothing does. Nil: nobody looks for it.
+	Where func(service, flow string) []Culprit
+
+	// Judgement returns what keeps an SLO from being judged by its burn rates
+	// alone. Nil: nothing does.
+	Judgement func(slo string) Judgement
+
 	// Silences returns the silences in force and to come, those that end first
 	// before the others; Silence makes one that begins now, and Unsilence ends
 	// one. Without all three there are no silences here.
@@ -123,7 +132,10 @@ func New(o Options) (http.Handler, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	a := &api{opt: o, failing: map[string]bool{}}
+	a := &api{
+		opt: o, store: read.Store{Engine: o.Engine, Queryable: o.Queryable},
+		history: read.History{Source: o.Queryable}, failing: map[read.Part]bool{},
+	}
 	protect, err := sameOrigin(o.ExternalURL)
 	if err != nil {
 		return nil, err
@@ -157,12 +169,13 @@ func New(o Options) (http.Handler, error) {
 // api serves the API.
 type api struct {
 	opt     Options
-	history historyReader
+	store   read.Store
+	history read.History
 
 	mu      sync.Mutex // held while the store is read: the others wait for that reading
 	last    *reading
-	until   time.Time       // last serves everybody until then
-	failing map[string]bool // what could not be read last time
+	until   time.Time          // last serves everybody until then
+	failing map[read.Part]bool // what could not be read last time
 }
 
 // route is one thing that can be asked.
@@ -298,8 +311,8 @@ func duration(r *http.Request, name string, otherwise, least, most time.Duration
 	return time.Duration(d), nil
 }
 
-// read reads the JSON of a request.
-func read(w http.ResponseWriter, r *http.Request, into any) error {
+// decode reads the JSON of a request.
+func decode(w http.ResponseWriter, r *http.Request, into any) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return &fault{status: http.StatusUnsupportedMediaType, message: fmt.Sprintf("Content-Type: %q is not JSON; want application/json", r.Header.Get("Content-Type"))}
 	}

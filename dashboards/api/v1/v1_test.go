@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -30,6 +31,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.uber.org/goleak"
 
+	"github.com/slowburn-slo/slowburn/dashboards/read"
+	"github.com/slowburn-slo/slowburn/dashboards/read/readtest"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
@@ -54,7 +57,7 @@ func at(t *testing.T, test func(*testing.T)) {
 }
 
 // everyKind has an objective of every kind, and a flow whose requests are excluded.
-func everyKind(tb testing.TB) []script {
+func everyKind(tb testing.TB) []readtest.Script {
 	tb.Helper()
 	zurich, err := time.LoadLocation("Europe/Zurich")
 	if err != nil {
@@ -68,33 +71,33 @@ func everyKind(tb testing.TB) []script {
 		}
 		return f
 	}
-	orders := with(flowOf("depot", "orders", 0.999, 0),
+	orders := with(readtest.FlowOf("depot", "orders", 0.999, 0),
 		slo.Objective{Name: "monthly", Target: 0.999, Calendar: slo.Calendar{Unit: slo.Month, Zone: zurich}},
 		slo.Objective{Name: "minutes", Kind: slo.FasterThan, Threshold: 300 * time.Millisecond, Slice: time.Minute, SliceTarget: 0.95, Target: 0.995},
 	)
 	orders.Description = "Orders that reach the depot."
-	nightly := with(flowOf("depot", "settle-orders", 0.99, 0), slo.Objective{Name: "fresh", Kind: slo.Fresh, Slice: time.Minute, Threshold: 26 * time.Hour, Target: 0.99})
-	gateway := with(flowOf("gateway", "requests", 0.99, 0),
+	nightly := with(readtest.FlowOf("depot", "settle-orders", 0.99, 0), slo.Objective{Name: "fresh", Kind: slo.Fresh, Slice: time.Minute, Threshold: 26 * time.Hour, Target: 0.99})
+	gateway := with(readtest.FlowOf("gateway", "requests", 0.99, 0),
 		slo.Objective{Name: "availability", Kind: slo.PromQL, Target: 0.99, Query: slo.Query{Bad: "bad", Total: "total"}},
 		slo.Objective{Name: "ratio", Kind: slo.PromQL, Target: 0.95, Query: slo.Query{Ratio: "ratio"}},
 	)
 	gateway.Match = nil
-	stock := flowOf("depot", "stock", 0.995, 0)
+	stock := readtest.FlowOf("depot", "stock", 0.995, 0)
 	stock.Exclude = []slo.Exclusion{{From: t0.Add(-time.Hour).Truncate(slo.ExclusionStep), For: 3 * time.Hour, Why: "database upgrade"}}
 
 	quick := map[time.Duration]uint64{80 * time.Millisecond: 360, 230 * time.Millisecond: 40, 600 * time.Millisecond: 18}
-	return []script{
-		{flow: orders, perFlush: 418, latencies: quick, slos: map[string]map[string]float64{
-			"monthly": figures(0.999, 0.31, 0.0004, 0.0004),
-			"minutes": figures(0.995, 0.8, 0.25, 0.02),
+	return []readtest.Script{
+		{Flow: orders, PerFlush: 418, Latencies: quick, SLOs: map[string]map[string]float64{
+			"monthly": readtest.Figures(0.999, 0.31, 0.0004, 0.0004),
+			"minutes": readtest.Figures(0.995, 0.8, 0.25, 0.02),
 		}},
 		// Nothing for a day is what this one is about: it is not idle.
-		{flow: nightly, slos: map[string]map[string]float64{"fresh": figures(0.99, 0.5, 1, 1)}},
-		{flow: gateway, slos: map[string]map[string]float64{
-			"availability": figures(0.99, 0.93, 0.002, 0.002),
-			"ratio":        figures(0.95, 0.4, 0.03, 0.03),
+		{Flow: nightly, SLOs: map[string]map[string]float64{"fresh": readtest.Figures(0.99, 0.5, 1, 1)}},
+		{Flow: gateway, SLOs: map[string]map[string]float64{
+			"availability": readtest.Figures(0.99, 0.93, 0.002, 0.002),
+			"ratio":        readtest.Figures(0.95, 0.4, 0.03, 0.03),
 		}},
-		{flow: stock, perFlush: 62, latencies: quick, slos: map[string]map[string]float64{"availability": figures(0.995, 0.64, 0.2, 0.2)}},
+		{Flow: stock, PerFlush: 62, Latencies: quick, SLOs: map[string]map[string]float64{"availability": readtest.Figures(0.995, 0.64, 0.2, 0.2)}},
 	}
 }
 
@@ -113,12 +116,12 @@ type fixture struct {
 	opt Options
 }
 
-func played(tb testing.TB, scripts ...script) fixture {
+func played(tb testing.TB, scripts ...readtest.Script) fixture {
 	tb.Helper()
-	db, engine := newStore(tb)
-	play(tb, db, dataAt, scripts...)
+	db, engine := readtest.NewStore(tb)
+	readtest.Play(tb, db, dataAt, scripts...)
 	return fixture{db, Options{
-		Flows:  func() []slo.Flow { return flowsOf(scripts) },
+		Flows:  func() []slo.Flow { return readtest.FlowsOf(scripts) },
 		Engine: engine, Queryable: db,
 		Alerts: firing, DataAt: func() time.Time { return dataAt },
 		Logger: slog.New(slog.DiscardHandler),
@@ -213,7 +216,7 @@ func golden(t *testing.T, name string, got []byte) {
 
 func TestFlows(t *testing.T) {
 	at(t, func(t *testing.T) {
-		h := played(t, shop()...).api(t)
+		h := played(t, readtest.Shop()...).api(t)
 		w := ask(h, http.MethodGet, "/flows", "")
 		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
 			t.Errorf("GET /flows = %d %v, want 200, JSON that is not stored", w.Code, w.Header())
@@ -227,7 +230,7 @@ func TestFlows(t *testing.T) {
 // TestFilters asks for some of the flows.
 func TestFilters(t *testing.T) {
 	at(t, func(t *testing.T) {
-		h := played(t, shop()...).api(t)
+		h := played(t, readtest.Shop()...).api(t)
 		for _, tc := range []struct{ query, want string }{
 			{"", "checkout search refund browse login report invoice"},
 			{"?service=billing", "refund report invoice"},
@@ -289,6 +292,67 @@ func text(v *float64) string {
 	return fmt.Sprintf("%.6g", *v)
 }
 
+// TestJudgedAndWhere: what others find out about a flow is in the answer for it
+// alone, and nowhere while nobody looks.
+func TestJudgedAndWhere(t *testing.T) {
+	at(t, func(t *testing.T) {
+		f := played(t, readtest.Shop()...)
+		const path = "/flows/shop/checkout"
+		bare := get[OneFlow](t, f.api(t), path).Flow
+		if bare.Where != nil || bare.Objectives[0].Judged != nil {
+			t.Errorf("where %v and judged %v without anybody who knows, want none", bare.Where, bare.Objectives[0].Judged)
+		}
+		f.opt.Where = func(service, flow string) []Culprit {
+			if service != "shop" || flow != "checkout" {
+				return nil
+			}
+			return []Culprit{
+				{Values: []read.Value{{Attribute: "service.version", Text: "1.42.0"}, {Attribute: "cloud.region", Text: "eu"}}, Bad: 0.94, Normal: 0.31, BadCount: 387, GoodCount: 12},
+				{Values: []read.Value{{Attribute: "http.response.status_code", Text: "503"}}, Symptom: true, Bad: 0.98, BadCount: 403},
+			}
+		}
+		f.opt.Judgement = func(id string) Judgement {
+			if id != "shop-checkout-latency" {
+				return Judgement{}
+			}
+			return Judgement{TooLittle: true, Bad: 3, Total: 21, DataMissingSince: t0.Add(-time.Minute)}
+		}
+		h := f.api(t)
+		got := get[OneFlow](t, h, path).Flow
+		want := []Where{
+			{Values: []Value{{"service.version", "1.42.0"}, {"cloud.region", "eu"}}, BadRatio: 0.94, NormalRatio: 0.31, BadCount: 387, GoodCount: 12},
+			{Values: []Value{{"http.response.status_code", "503"}}, Symptom: true, BadRatio: 0.98, BadCount: 403},
+		}
+		if !reflect.DeepEqual(got.Where, want) {
+			t.Errorf("where = %+v, want %+v", got.Where, want)
+		}
+		if j := got.Objectives[0].Judged; j == nil || *j != (Judged{}) {
+			t.Errorf("what nothing keeps from being judged = %+v, want the zero Judged", j)
+		}
+		if j, want := got.Objectives[1].Judged, (Judged{TooLittle: true, BadCount: 3, EventCount: 21, DataMissingSince: t0.Add(-time.Minute)}); j == nil || *j != want {
+			t.Errorf("judged = %+v, want %+v", j, want)
+		}
+		for _, f := range get[Flows](t, h, "/flows").Flows {
+			if f.Where != nil || f.Objectives[0].Judged != nil {
+				t.Errorf("the list of flows has where %v and judged %v, want neither", f.Where, f.Objectives[0].Judged)
+			}
+		}
+	})
+}
+
+// TestStatesAreThoseJudged: the names of states, worst first, are those that
+// flows are judged to be in.
+func TestStatesAreThoseJudged(t *testing.T) {
+	for i, s := range States {
+		if got := read.State(len(States) - 1 - i).String(); got != string(s) {
+			t.Errorf("state %d from the worst is judged as %s and told as %s", i, got, s)
+		}
+	}
+	if got := len(States) - 1; got != int(read.Burning) {
+		t.Errorf("%d states are told and %d judged", len(States), read.Burning+1)
+	}
+}
+
 // TestNothing is asked of a slowburn without flows, and of one that has never
 // seen a request.
 func TestNothing(t *testing.T) {
@@ -306,7 +370,7 @@ func TestNothing(t *testing.T) {
 			}
 		}
 
-		f.opt.Flows = func() []slo.Flow { return []slo.Flow{flowOf("shop", "checkout", 0.999, 0)} }
+		f.opt.Flows = func() []slo.Flow { return []slo.Flow{readtest.FlowOf("shop", "checkout", 0.999, 0)} }
 		got := ask(f.api(t), http.MethodGet, "/flows", "").Body.String()
 		want := `"flows":[{"service":"shop","flow":"checkout","state":"no_data","objectives":[{"slo":"shop-checkout-availability","name":"availability",` +
 			`"objective":"99.9% succeed","kind":"succeed","target_ratio":0.999,"unit":"requests","window_seconds":2592000,"state":"no_data","now_window_seconds":300}]}]`
@@ -321,7 +385,7 @@ func TestNothing(t *testing.T) {
 
 func TestStaleAndNotices(t *testing.T) {
 	at(t, func(t *testing.T) {
-		f := played(t, shop()...)
+		f := played(t, readtest.Shop()...)
 		f.opt.Notices = func() []string { return []string{"The changed configuration was refused."} }
 		h := f.api(t)
 		if got := get[Flows](t, h, "/flows"); got.Stale || !slices.Equal(got.Notices, []string{"The changed configuration was refused."}) {
@@ -336,8 +400,8 @@ func TestStaleAndNotices(t *testing.T) {
 
 func TestBudget(t *testing.T) {
 	at(t, func(t *testing.T) {
-		checkout := flowOf("shop", "checkout", 0.999, 300*time.Millisecond)
-		db, engine := newStore(t)
+		checkout := readtest.FlowOf("shop", "checkout", 0.999, 300*time.Millisecond)
+		db, engine := readtest.NewStore(t)
 		app := db.Appender(t.Context())
 		for i, left := range []float64{0.9, 0.8, 0.7, 0.7, -0.1} {
 			id := series.SLO(checkout.SLOs()[0])
@@ -383,7 +447,7 @@ func TestBudget(t *testing.T) {
 func TestHistory(t *testing.T) {
 	at(t, func(t *testing.T) {
 		f := played(t)
-		f.opt.Flows = func() []slo.Flow { return []slo.Flow{flowOf("shop", "checkout", 0.999, 0)} }
+		f.opt.Flows = func() []slo.Flow { return []slo.Flow{readtest.FlowOf("shop", "checkout", 0.999, 0)} }
 		const id = "shop-checkout-availability"
 		app := f.db.Appender(t.Context())
 		// write appends samples every five seconds between two times ago, and the
@@ -443,7 +507,7 @@ shop-checkout-availability page: earlier to 55m0s
 
 func TestSilences(t *testing.T) {
 	at(t, func(t *testing.T) {
-		f := played(t, shop()...)
+		f := played(t, readtest.Shop()...)
 		var s silenced
 		s.into(&f.opt)
 		h := f.api(t)
@@ -469,7 +533,7 @@ func TestSilences(t *testing.T) {
 // TestAlertsAreSilencedAtOnce: who silences sees it at the next look.
 func TestAlertsAreSilencedAtOnce(t *testing.T) {
 	at(t, func(t *testing.T) {
-		f := played(t, shop()...)
+		f := played(t, readtest.Shop()...)
 		var s silenced
 		s.into(&f.opt)
 		f.opt.Alerts = func() []Alert {
@@ -533,7 +597,7 @@ func TestFaults(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			at(t, func(t *testing.T) {
 				f := played(t)
-				f.opt.Flows = func() []slo.Flow { return flowsOf(shop()) }
+				f.opt.Flows = func() []slo.Flow { return readtest.FlowsOf(readtest.Shop()) }
 				s := silenced{list: []Silence{{ID: "s1"}}}
 				s.into(&f.opt)
 				method := tc.method
@@ -561,7 +625,7 @@ func TestFaults(t *testing.T) {
 
 func TestExternalPagesMaySilence(t *testing.T) {
 	at(t, func(t *testing.T) {
-		f := played(t, shop()...)
+		f := played(t, readtest.Shop()...)
 		f.opt.ExternalURL = "https://slowburn.example/base"
 		var s silenced
 		s.into(&f.opt)
@@ -592,7 +656,7 @@ func (broken) Querier(int64, int64) (storage.Querier, error) { return nil, error
 
 func TestStoreFault(t *testing.T) {
 	at(t, func(t *testing.T) {
-		f := played(t, shop()...)
+		f := played(t, readtest.Shop()...)
 		f.opt.Queryable = broken{}
 		h := f.api(t)
 		got := get[Flows](t, h, "/flows")
@@ -623,7 +687,7 @@ func (c *counting) Querier(from, to int64) (storage.Querier, error) {
 // new is written, cost the store nothing.
 func TestOneReadingServesAll(t *testing.T) {
 	at(t, func(t *testing.T) {
-		f := played(t, shop()...)
+		f := played(t, readtest.Shop()...)
 		store := &counting{Queryable: f.db}
 		written := dataAt
 		f.opt.Queryable, f.opt.DataAt = store, func() time.Time { return written }
@@ -758,12 +822,21 @@ func TestAnswersFitTheirDescription(t *testing.T) {
 	}
 
 	at(t, func(t *testing.T) {
-		f := played(t, append(shop(), everyKind(t)...)...)
+		f := played(t, append(readtest.Shop(), everyKind(t)...)...)
 		s := silenced{list: []Silence{
 			{ID: "s1", Service: "shop", Flow: "checkout", SLO: "shop-checkout-latency", Matchers: "{}", By: "Ada", Why: "y", StartsAt: t0, EndsAt: t0.Add(time.Hour)},
 			{ID: "s0", Matchers: `{severity="page"}`, By: "Bob", Why: "z", StartsAt: t0, EndsAt: t0.Add(time.Hour)},
 		}}
 		s.into(&f.opt)
+		f.opt.Where = func(service, flow string) []Culprit {
+			return []Culprit{{Values: []read.Value{{Attribute: service, Text: flow}}, Bad: 0.94, Normal: 0.31, BadCount: 387, GoodCount: 12}}
+		}
+		f.opt.Judgement = func(string) Judgement {
+			return Judgement{
+				TooLittle: true, Bad: 3, Total: 21, Learning: true, DataMissingSince: t0, TrafficMissingSince: t0, Expected: 840,
+				QuietSince: t0, KeptUntil: t0.Add(time.Minute),
+			}
+		}
 		app := f.db.Appender(t.Context())
 		for i := range maxPast + 1 {
 			id := "shop-checkout-availability"
@@ -846,14 +919,14 @@ func BenchmarkFlows(b *testing.B) {
 	for _, n := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("flows=%d", n), func(b *testing.B) {
 			quick := map[time.Duration]uint64{80 * time.Millisecond: 360, 230 * time.Millisecond: 40, 600 * time.Millisecond: 18}
-			scripts := make([]script, n)
+			scripts := make([]readtest.Script, n)
 			for i := range scripts {
-				scripts[i] = script{
-					flow: flowOf(fmt.Sprintf("service-%d", i%20), fmt.Sprintf("flow-%d", i), 0.999, 300*time.Millisecond), perFlush: 418, latencies: quick,
-					bad: func(ago time.Duration) float64 { return 0.001 * float64((int(ago/time.Minute)+i)%5) },
-					slos: map[string]map[string]float64{
-						"availability": figures(0.999, 0.31, 0.0012, 0.0008),
-						"latency":      figures(0.95, 0.52, 0.059, 0.04),
+				scripts[i] = readtest.Script{
+					Flow: readtest.FlowOf(fmt.Sprintf("service-%d", i%20), fmt.Sprintf("flow-%d", i), 0.999, 300*time.Millisecond), PerFlush: 418, Latencies: quick,
+					Bad: func(ago time.Duration) float64 { return 0.001 * float64((int(ago/time.Minute)+i)%5) },
+					SLOs: map[string]map[string]float64{
+						"availability": readtest.Figures(0.999, 0.31, 0.0012, 0.0008),
+						"latency":      readtest.Figures(0.95, 0.52, 0.059, 0.04),
 					},
 				}
 			}
@@ -872,39 +945,4 @@ func BenchmarkFlows(b *testing.B) {
 			b.ReportMetric(float64(size)/1e3, "KB")
 		})
 	}
-}
-
-// TestHourCounts holds the steps to the counter: over a restart, which counts
-// from 0 again, over a gap, and with the first sample, which tells nothing.
-func TestHourCounts(t *testing.T) {
-	at(t, func(t *testing.T) {
-		f := played(t)
-		f.opt.Flows = func() []slo.Flow { return []slo.Flow{flowOf("shop", "checkout", 0.999, 0)} }
-		app := f.db.Appender(t.Context())
-		for _, s := range []struct {
-			ago time.Duration
-			v   float64
-		}{
-			{59 * time.Minute, 1000},
-			{58*time.Minute + 30*time.Second, 1012}, // 12 in the first step
-			{58 * time.Minute, 1024},                // 12 more, at its very end
-			{57 * time.Minute, 6},                   // restarted: 6 in the second
-			{10 * time.Minute, 18},                  // 12 after a gap
-			{0, 42},                                 // 24 in the last
-		} {
-			l := labels.FromStrings("__name__", series.FlowRequests, series.Service, "shop", series.FlowName, "checkout", series.Outcome, series.Bad)
-			if _, err := app.Append(0, l, dataAt.Add(-s.ago).UnixMilli(), s.v); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := app.Commit(); err != nil {
-			t.Fatal(err)
-		}
-		want := make([]float64, 30)
-		want[0], want[1], want[24], want[29] = 0.2, 0.05, 0.1, 0.2
-		h := get[Flows](t, f.api(t), "/flows").Flows[0].LastHour
-		if h == nil || !slices.Equal(h.ErrorsPerSecond, want) || !slices.Equal(h.RequestsPerSecond, want) {
-			t.Errorf("got %+v, want %v", h, want)
-		}
-	})
 }

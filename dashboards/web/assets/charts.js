@@ -54,7 +54,7 @@
   const scaleOf = (chart) => {
     if (chart.unit === "burn") {
       // Near zero as it is, far above by powers: 1× and 1,000× can both be read.
-      return { distr: 4, asinh: 1, range: (u, min, max) => [0, Math.max(20, (max || 0) * 1.2)] };
+      return { distr: 4, asinh: 1, range: (u, min, max) => [0, Math.max(30, (max || 0) * 1.2)] };
     }
     const limits = (chart.limits || []).map((l) => l.value);
     return {

@@ -1,4 +1,6 @@
-package v1
+// Package readtest fills stores with scripted flows, for the tests of what is
+// read from them.
+package readtest
 
 import (
 	"log/slog"
@@ -19,8 +21,8 @@ import (
 // flush is the interval at which the scripted series are written.
 const flush = 10 * time.Second
 
-// newStore opens a store of Prometheus' own and an engine for it.
-func newStore(tb testing.TB) (*tsdb.DB, *promql.Engine) {
+// NewStore opens a store of Prometheus' own and an engine for it.
+func NewStore(tb testing.TB) (*tsdb.DB, *promql.Engine) {
 	tb.Helper()
 	db, err := tsdb.Open(tb.TempDir(), slog.New(slog.DiscardHandler), nil, tsdb.DefaultOptions(), nil)
 	if err != nil {
@@ -42,23 +44,35 @@ func newStore(tb testing.TB) (*tsdb.DB, *promql.Engine) {
 	return db, engine
 }
 
-// script is what happens to one flow in the hour before a moment.
-type script struct {
-	flow      slo.Flow
-	perFlush  float64                         // requests; 0 writes no series of the flow
-	bad       func(ago time.Duration) float64 // share of the requests, nil for none
-	stop      time.Duration                   // before the end, no requests from then on
-	latencies map[time.Duration]uint64        // requests per flush by their latency
-	slos      map[string]map[string]float64   // objective → metric → last value
+// Script is what happens to one flow in the hour before a moment.
+type Script struct {
+	Flow      slo.Flow
+	PerFlush  float64                         // requests; 0 writes no series of the flow
+	Bad       func(ago time.Duration) float64 // share of the requests, nil for none
+	Stop      time.Duration                   // before the end, no requests from then on
+	Latencies map[time.Duration]uint64        // requests per flush by their latency
+	SLOs      map[string]map[string]float64   // objective → metric → last value
+
+	// Change tells what a metric of an objective was before, nil for the same.
+	Change func(metric string, last float64, ago time.Duration) float64
+
+	// Also are further series, while they have a value.
+	Also map[string]func(ago time.Duration) (v float64, ok bool)
 }
 
-// play writes the scripts up to end, an hour at a time.
-func play(tb testing.TB, db *tsdb.DB, end time.Time, scripts ...script) {
+// Play writes the scripts of an hour and some minutes up to end.
+func Play(tb testing.TB, db *tsdb.DB, end time.Time, scripts ...Script) {
+	tb.Helper()
+	PlayOver(tb, db, end, time.Hour+5*time.Minute, flush, scripts...)
+}
+
+// PlayOver writes the scripts of a length of time up to end.
+func PlayOver(tb testing.TB, db *tsdb.DB, end time.Time, length, flush time.Duration, scripts ...Script) {
 	tb.Helper()
 	type running struct{ good, bad float64 }
 	counts := make([]running, len(scripts))
 	hists := make([]*histogram.Histogram, len(scripts))
-	for ago := time.Hour + 5*time.Minute; ago >= 0; ago -= flush {
+	for ago := length; ago >= 0; ago -= flush {
 		app := db.Appender(tb.Context())
 		at := end.Add(-ago).UnixMilli()
 		put := func(l labels.Labels, v float64) {
@@ -67,29 +81,41 @@ func play(tb testing.TB, db *tsdb.DB, end time.Time, scripts ...script) {
 			}
 		}
 		for i, s := range scripts {
-			for name, values := range s.slos {
-				for _, one := range s.flow.SLOs() {
+			for name, values := range s.SLOs {
+				for _, one := range s.Flow.SLOs() {
 					if one.Objective.Name != name {
 						continue
 					}
 					for metric, v := range values {
+						if s.Change != nil {
+							v = s.Change(metric, v, ago)
+						}
 						put(series.Of(series.SLO(one), metric), v)
 					}
 				}
 			}
-			if s.perFlush == 0 {
+			for name, value := range s.Also {
+				if v, ok := value(ago); ok {
+					l, err := parser.NewParser(parser.Options{}).ParseMetric(name)
+					if err != nil {
+						tb.Fatal(err)
+					}
+					put(l, v)
+				}
+			}
+			if s.PerFlush == 0 {
 				continue
 			}
-			if ago >= s.stop {
+			if ago >= s.Stop {
 				bad := 0.0
-				if s.bad != nil {
-					bad = s.bad(ago)
+				if s.Bad != nil {
+					bad = s.Bad(ago)
 				}
-				counts[i].bad += bad * s.perFlush
-				counts[i].good += (1 - bad) * s.perFlush
-				hists[i] = observed(hists[i], s.latencies)
+				counts[i].bad += bad * s.PerFlush
+				counts[i].good += (1 - bad) * s.PerFlush
+				hists[i] = observed(hists[i], s.Latencies)
 			}
-			id := labels.FromStrings(series.Service, s.flow.Service, series.FlowName, s.flow.Name)
+			id := labels.FromStrings(series.Service, s.Flow.Service, series.FlowName, s.Flow.Name)
 			put(series.Of(id, series.FlowRequests, series.Outcome, series.Good), counts[i].good)
 			put(series.Of(id, series.FlowRequests, series.Outcome, series.Bad), counts[i].bad)
 			if hists[i] != nil {
@@ -136,9 +162,9 @@ func observed(old *histogram.Histogram, latencies map[time.Duration]uint64) *his
 	return h
 }
 
-// flowOf makes a flow with its objectives: a latency objective where faster is
+// FlowOf makes a flow with its objectives: a latency objective where faster is
 // above 0.
-func flowOf(service, name string, target float64, faster time.Duration) slo.Flow {
+func FlowOf(service, name string, target float64, faster time.Duration) slo.Flow {
 	f := slo.Flow{
 		Name:    name,
 		Service: service,
@@ -162,9 +188,9 @@ func flowOf(service, name string, target float64, faster time.Duration) slo.Flow
 	return f
 }
 
-// figures are the recorded series of one objective at its end: its budget left
+// Figures are the recorded series of one objective at its end: its budget left
 // and the share of bad events over 5 minutes, an hour and the period.
-func figures(target, left, bad5m, bad1h float64) map[string]float64 {
+func Figures(target, left, bad5m, bad1h float64) map[string]float64 {
 	period := (1 - left) * slo.Budget(target)
 	out := map[string]float64{
 		series.BudgetRemaining: left,
@@ -185,67 +211,67 @@ func figures(target, left, bad5m, bad1h float64) map[string]float64 {
 	return out
 }
 
-// shop is a morning with one incident: checkout burns, search spends, refund
+// Shop is a morning with one incident: checkout burns, search spends, refund
 // has spent its budget, browse and login are calm, report is idle and invoice
 // was never used.
-func shop() []script {
+func Shop() []Script {
 	quick := map[time.Duration]uint64{80 * time.Millisecond: 360, 230 * time.Millisecond: 40, 600 * time.Millisecond: 18}
-	checkout := flowOf("shop", "checkout", 0.999, 300*time.Millisecond)
+	checkout := FlowOf("shop", "checkout", 0.999, 300*time.Millisecond)
 	checkout.Owner, checkout.Runbook = "payments", "https://wiki.example/checkout"
-	return []script{
+	return []Script{
 		{
-			flow: flowOf("shop", "browse", 0.995, 0), perFlush: 1270,
-			bad:       func(ago time.Duration) float64 { return 0.0002 * float64(int(ago/time.Minute)%3) },
-			latencies: map[time.Duration]uint64{12 * time.Millisecond: 1200, 45 * time.Millisecond: 60, 120 * time.Millisecond: 10},
-			slos:      map[string]map[string]float64{"availability": figures(0.995, 0.91, 0.0002, 0.0002)},
+			Flow: FlowOf("shop", "browse", 0.995, 0), PerFlush: 1270,
+			Bad:       func(ago time.Duration) float64 { return 0.0002 * float64(int(ago/time.Minute)%3) },
+			Latencies: map[time.Duration]uint64{12 * time.Millisecond: 1200, 45 * time.Millisecond: 60, 120 * time.Millisecond: 10},
+			SLOs:      map[string]map[string]float64{"availability": Figures(0.995, 0.91, 0.0002, 0.0002)},
 		},
 		{
-			flow: checkout, perFlush: 418,
-			bad: func(ago time.Duration) float64 {
+			Flow: checkout, PerFlush: 418,
+			Bad: func(ago time.Duration) float64 {
 				if ago < 12*time.Minute {
 					return 0.031
 				}
 				return 0.0004
 			},
-			latencies: quick,
-			slos: map[string]map[string]float64{
-				"availability": figures(0.999, 0.31, 0.031, 0.0065),
-				"latency":      figures(0.95, 0.52, 0.059, 0.04),
+			Latencies: quick,
+			SLOs: map[string]map[string]float64{
+				"availability": Figures(0.999, 0.31, 0.031, 0.0065),
+				"latency":      Figures(0.95, 0.52, 0.059, 0.04),
 			},
 		},
 		{
-			flow: flowOf("shop", "search", 0.995, 500*time.Millisecond), perFlush: 620,
-			bad:       func(ago time.Duration) float64 { return 0.004 + 0.006*math.Abs(math.Sin(ago.Minutes()/9)) },
-			latencies: quick,
-			slos: map[string]map[string]float64{
-				"availability": figures(0.995, 0.64, 0.0091, 0.0078),
-				"latency":      figures(0.95, 0.88, 0.02, 0.02),
+			Flow: FlowOf("shop", "search", 0.995, 500*time.Millisecond), PerFlush: 620,
+			Bad:       func(ago time.Duration) float64 { return 0.004 + 0.006*math.Abs(math.Sin(ago.Minutes()/9)) },
+			Latencies: quick,
+			SLOs: map[string]map[string]float64{
+				"availability": Figures(0.995, 0.64, 0.0091, 0.0078),
+				"latency":      Figures(0.95, 0.88, 0.02, 0.02),
 			},
 		},
 		{
-			flow: flowOf("billing", "refund", 0.99, 0), perFlush: 0.4,
-			latencies: map[time.Duration]uint64{1400 * time.Millisecond: 1},
-			slos:      map[string]map[string]float64{"availability": figures(0.99, -0.12, 0, 0)},
+			Flow: FlowOf("billing", "refund", 0.99, 0), PerFlush: 0.4,
+			Latencies: map[time.Duration]uint64{1400 * time.Millisecond: 1},
+			SLOs:      map[string]map[string]float64{"availability": Figures(0.99, -0.12, 0, 0)},
 		},
 		{
-			flow: flowOf("accounts", "login", 0.999, 0), perFlush: 93,
-			latencies: map[time.Duration]uint64{95 * time.Millisecond: 88, 310 * time.Millisecond: 5},
-			slos:      map[string]map[string]float64{"availability": figures(0.999, 0.974, 0, 0)},
+			Flow: FlowOf("accounts", "login", 0.999, 0), PerFlush: 93,
+			Latencies: map[time.Duration]uint64{95 * time.Millisecond: 88, 310 * time.Millisecond: 5},
+			SLOs:      map[string]map[string]float64{"availability": Figures(0.999, 0.974, 0, 0)},
 		},
 		{
-			flow: flowOf("billing", "report", 0.99, 0), perFlush: 3, stop: 25 * time.Minute,
-			latencies: map[time.Duration]uint64{2400 * time.Millisecond: 3},
-			slos:      map[string]map[string]float64{"availability": figures(0.99, 1, 0, 0)},
+			Flow: FlowOf("billing", "report", 0.99, 0), PerFlush: 3, Stop: 25 * time.Minute,
+			Latencies: map[time.Duration]uint64{2400 * time.Millisecond: 3},
+			SLOs:      map[string]map[string]float64{"availability": Figures(0.99, 1, 0, 0)},
 		},
-		{flow: flowOf("billing", "invoice", 0.99, 0)},
+		{Flow: FlowOf("billing", "invoice", 0.99, 0)},
 	}
 }
 
-// flowsOf returns the flows of scripts.
-func flowsOf(scripts []script) []slo.Flow {
+// FlowsOf returns the flows of scripts.
+func FlowsOf(scripts []Script) []slo.Flow {
 	out := make([]slo.Flow, len(scripts))
 	for i := range scripts {
-		out[i] = scripts[i].flow
+		out[i] = scripts[i].Flow
 	}
 	return out
 }

@@ -1,9 +1,10 @@
-package web
+package read
 
 import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"sync"
@@ -39,54 +40,56 @@ const (
 	historyShare = 20
 )
 
-// alertKey identifies an alert of ours.
-type alertKey struct {
+// AlertKey identifies an alert of ours.
+type AlertKey struct {
 	SLO      string
 	Severity slo.Severity
 }
 
-// pastAlert is a time during which an alert fired.
-type pastAlert struct {
-	alertKey
-	began, ended time.Time // ended: when it last fired
-	earlier      bool      // it fired already when the time looked at began
-	open         bool      // nothing says that it has ended
+// PastAlert is a time during which an alert fired.
+type PastAlert struct {
+	AlertKey
+	Began, Ended time.Time // Ended: when it last fired
+	Earlier      bool      // it fired already when the time looked at began
+	Open         bool      // nothing says that it has ended
 }
 
-// history is the alerts of a time, the newest first.
-type history struct {
-	list []pastAlert
-	cut  bool // there were more, older than those
+// Past is the alerts of a time, the newest first.
+type Past struct {
+	List []PastAlert
+	Cut  bool // there were more, older than those
 }
 
-// historyReader reads when alerts fired from the series that the rule manager
+// History reads when alerts fired from the series that the rule manager
 // writes. It may be used from several goroutines.
-type historyReader struct {
-	source storage.Queryable
+type History struct {
+	Source storage.Queryable
 
 	mu   sync.Mutex // held while the store is read: the others wait for that reading
 	kept map[time.Duration]keptHistory
 }
 
 type keptHistory struct {
-	history
+	Past
 	until time.Time
 }
 
-// read returns the alerts of the time of that length before now.
-func (h *historyReader) read(ctx context.Context, now time.Time, length time.Duration) (history, error) {
+// Read returns the alerts of the time of that length before now, which nobody
+// changes.
+func (h *History) Read(ctx context.Context, now time.Time, length time.Duration) (Past, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	began := time.Now()
-	if k, ok := h.kept[length]; ok && began.Before(k.until) {
-		return k.history, nil
+	maps.DeleteFunc(h.kept, func(_ time.Duration, k keptHistory) bool { return !began.Before(k.until) })
+	if k, ok := h.kept[length]; ok {
+		return k.Past, nil
 	}
 	// Others may wait for this: it goes on when its first reader leaves.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), Timeout)
 	defer cancel()
-	out, err := readHistory(ctx, h.source, now.Add(-length), now)
+	out, err := readHistory(ctx, h.Source, now.Add(-length), now)
 	if err != nil {
-		return history{}, err
+		return Past{}, err
 	}
 	if h.kept == nil {
 		h.kept = map[time.Duration]keptHistory{}
@@ -98,7 +101,7 @@ func (h *historyReader) read(ctx context.Context, now time.Time, length time.Dur
 // readHistory reads the alerts that fired between two moments. It reads their
 // samples themselves, because a query in steps would miss those shorter than a
 // step.
-func readHistory(ctx context.Context, source storage.Queryable, from, to time.Time) (out history, err error) {
+func readHistory(ctx context.Context, source storage.Queryable, from, to time.Time) (out Past, err error) {
 	first := from.Add(-alertHole) // to tell what fired before from what began then
 	q, err := source.Querier(first.UnixMilli(), to.UnixMilli())
 	if err != nil {
@@ -113,13 +116,13 @@ func readHistory(ctx context.Context, source storage.Queryable, from, to time.Ti
 	var it chunkenc.Iterator
 	for set.Next() {
 		s := set.At()
-		key := alertKey{s.Labels().Get(series.ID), slo.Severity(s.Labels().Get(series.Severity))}
+		key := AlertKey{s.Labels().Get(series.ID), slo.Severity(s.Labels().Get(series.Severity))}
 		it = s.Iterator(it)
-		if err := visitAlerts(ctx, it, from, to, func(x pastAlert) {
-			x.alertKey = key
-			out.list = append(out.list, x)
-			if len(out.list) >= 2*maxPast {
-				out.trim()
+		if err := visitAlerts(ctx, it, from, to, func(x PastAlert) {
+			x.AlertKey = key
+			out.List = append(out.List, x)
+			if len(out.List) >= 2*maxPast {
+				out.Trim()
 			}
 		}); err != nil {
 			return out, err
@@ -129,20 +132,20 @@ func readHistory(ctx context.Context, source storage.Queryable, from, to time.Ti
 		return out, err
 	}
 	out.join()
-	out.trim()
+	out.Trim()
 	return out, nil
 }
 
 // visitAlerts visits the times during which the series of an alert has samples.
-func visitAlerts(ctx context.Context, it chunkenc.Iterator, from, to time.Time, visit func(pastAlert)) error {
+func visitAlerts(ctx context.Context, it chunkenc.Iterator, from, to time.Time, visit func(PastAlert)) error {
 	const checkEvery = 1 << 16 // samples, a millisecond
 	var began, last int64 = math.MinInt64, math.MinInt64
 	firing := false
 	end := func(open bool) {
 		if firing && last >= from.UnixMilli() {
-			x := pastAlert{began: time.UnixMilli(began), ended: time.UnixMilli(last), open: open}
-			if x.began.Before(from) {
-				x.began, x.earlier = from, true
+			x := PastAlert{Began: time.UnixMilli(began), Ended: time.UnixMilli(last), Open: open}
+			if x.Began.Before(from) {
+				x.Began, x.Earlier = from, true
 			}
 			visit(x)
 		}
@@ -154,7 +157,7 @@ func visitAlerts(ctx context.Context, it chunkenc.Iterator, from, to time.Time, 
 			break
 		}
 		if n%checkEvery == checkEvery-1 && ctx.Err() != nil {
-			return fmt.Errorf("reading it takes longer than %s", queryTimeout)
+			return fmt.Errorf("reading it takes longer than %s", Timeout)
 		}
 		if kind != chunkenc.ValFloat {
 			continue
@@ -178,31 +181,31 @@ func visitAlerts(ctx context.Context, it chunkenc.Iterator, from, to time.Time, 
 
 // join makes one of alerts that follow one another at once: a configuration that
 // changes the labels of an alert makes another series of it.
-func (h *history) join() {
-	slices.SortFunc(h.list, func(a, b pastAlert) int {
-		return cmp.Or(cmp.Compare(a.SLO, b.SLO), cmp.Compare(a.Severity, b.Severity), a.began.Compare(b.began))
+func (p *Past) join() {
+	slices.SortFunc(p.List, func(a, b PastAlert) int {
+		return cmp.Or(cmp.Compare(a.SLO, b.SLO), cmp.Compare(a.Severity, b.Severity), a.Began.Compare(b.Began))
 	})
-	out := h.list[:0]
-	for _, x := range h.list {
-		if n := len(out); n > 0 && out[n-1].alertKey == x.alertKey && !x.began.After(out[n-1].ended.Add(alertBlink)) {
+	out := p.List[:0]
+	for _, x := range p.List {
+		if n := len(out); n > 0 && out[n-1].AlertKey == x.AlertKey && !x.Began.After(out[n-1].Ended.Add(alertBlink)) {
 			last := &out[n-1]
-			if x.ended.After(last.ended) {
-				last.ended = x.ended
+			if x.Ended.After(last.Ended) {
+				last.Ended = x.Ended
 			}
-			last.open = last.open || x.open
+			last.Open = last.Open || x.Open
 			continue
 		}
 		out = append(out, x)
 	}
-	h.list = out
+	p.List = out
 }
 
-// trim sorts the list, the newest first, and cuts it to what is kept.
-func (h *history) trim() {
-	slices.SortFunc(h.list, func(a, b pastAlert) int {
-		return cmp.Or(b.began.Compare(a.began), cmp.Compare(a.SLO, b.SLO), cmp.Compare(a.Severity, b.Severity))
+// Trim sorts the list, the newest first, and cuts it to what is kept.
+func (p *Past) Trim() {
+	slices.SortFunc(p.List, func(a, b PastAlert) int {
+		return cmp.Or(b.Began.Compare(a.Began), cmp.Compare(a.SLO, b.SLO), cmp.Compare(a.Severity, b.Severity))
 	})
-	if len(h.list) > maxPast {
-		h.list, h.cut = h.list[:maxPast], true
+	if len(p.List) > maxPast {
+		p.List, p.Cut = p.List[:maxPast], true
 	}
 }
