@@ -5,4 +5,4 @@ package main
 import "testing"
 
 // TestE2EOracle runs the 1,000 histories for which TestOracle has no time.
-func TestE2EOracle(t *testing.T) { ask(t, 1000, 50) }
+func TestE2EOracle(t *testing.T) { interrogate(t, 1000, 50) }
