@@ -53,11 +53,14 @@ func TestCountsOfBadEvents(t *testing.T) {
 		want("two of three gone", 1, 3, 3, 3)
 		sleepUntil(t, "01-01 01:10:33")
 		want("an hour on", none, 3, 3, 3)
+		// The far edge of six hours cuts the minute 00:10.
+		sleepUntil(t, "01-01 06:10:21")
+		want("over two of six hours", none, 3, 3, 3)
+		sleepUntil(t, "01-01 06:10:41")
+		want("over one of six hours", none, 2, 3, 3)
 		sleepUntil(t, "01-01 06:11:01")
-		want("2.4 in six hours", none, 3, 3, 3)
-		sleepUntil(t, "01-01 06:14:01")
-		want("0.6 in six hours", none, 1, 3, 3)
-		sleepUntil(t, "01-01 06:15:20")
+		want("less than one of six hours", none, 1, 3, 3)
+		sleepUntil(t, "01-01 06:11:21")
 		want("six hours on", none, none, 3, 3)
 	})
 }
