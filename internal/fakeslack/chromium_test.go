@@ -3,11 +3,13 @@ package fakeslack
 import (
 	"context"
 	"flag"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -39,14 +41,16 @@ func TestChromium(t *testing.T) {
 		}
 		t.Run(tc.name, func(t *testing.T) {
 			s := New(Options{})
-			srv := httptest.NewServer(s)
+			var once sync.Once
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				s.ServeHTTP(w, r)
+				// Taken once the browser has the page, which looks for more by itself.
+				once.Do(func() { post(s, blocks) })
+			}))
 			defer srv.Close()
 			for _, body := range []string{firing, resolved} {
 				post(s, body)
 			}
-			// Taken while the browser starts or after: shown either way.
-			later := time.AfterFunc(time.Second, func() { post(s, blocks) })
-			defer later.Stop()
 
 			dir := t.TempDir()
 			shot := filepath.Join(dir, "page.png")
@@ -68,8 +72,8 @@ func TestChromium(t *testing.T) {
 				}
 				return string(out)
 			}
-			if out := run("--dump-dom", "--timeout=5000"); strings.Count(out, "<article>") != 3 {
-				t.Errorf("messages on the page after 5 s = %d, want 3", strings.Count(out, "<article>"))
+			if out := run("--dump-dom", "--virtual-time-budget=10000"); strings.Count(out, "<article>") != 3 {
+				t.Errorf("messages on the page after 10 s of the browser's time = %d, want 3", strings.Count(out, "<article>"))
 			}
 			if *screenshots != "" {
 				run("--screenshot=" + shot)
