@@ -22,6 +22,7 @@ import (
 	"github.com/slowburn-slo/slowburn/collector/otlp"
 	"github.com/slowburn-slo/slowburn/collector/span"
 	"github.com/slowburn-slo/slowburn/collector/store"
+	"github.com/slowburn-slo/slowburn/collector/where"
 	"github.com/slowburn-slo/slowburn/slo"
 	"github.com/slowburn-slo/slowburn/slo/ledger"
 )
@@ -67,6 +68,7 @@ type Options struct {
 	Flush     time.Duration // 0: DefaultFlush; at least 100 ms
 	MaxSpans  int           // a request may hold; 0: the decoder's default
 	MaxSeries int           // of flows and by values; 0: aggr.DefaultMaxSeries
+	MaxWhere  int           // bytes for Culprits; 0: where.DefaultMaxBytes
 
 	Logger *slog.Logger // nil: none
 	Meter  metric.Meter // nil: none
@@ -88,10 +90,12 @@ type Pipeline struct {
 	pending  *tallies // events of Count that no flush has taken yet
 	arrivals *arrivals
 	samples  *samples
+	where    *where.Finder
 
 	// flushing guards what a flush works with.
 	flushing sync.Mutex
 	ledger   *ledger.Ledger
+	bench    bench
 	journal  *journal
 	recorder *recorder
 	entries  []ledger.Entry
@@ -125,8 +129,12 @@ func New(o Options) (*Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	finder, err := where.New(where.Options{MaxBytes: o.MaxWhere})
+	if err != nil {
+		return nil, err
+	}
 	now := time.Now()
-	p := &Pipeline{opts: o, logger: o.Logger, aggr: a, pending: &tallies{}, arrivals: newArrivals(), samples: &samples{}}
+	p := &Pipeline{where: finder, opts: o, logger: o.Logger, aggr: a, pending: &tallies{}, arrivals: newArrivals(), samples: &samples{}}
 	p.flushed.Store(&flushState{at: now})
 	if p.telemetry, err = newTelemetry(o.Meter, p); err != nil {
 		return nil, err
@@ -143,8 +151,13 @@ func New(o Options) (*Pipeline, error) {
 	if err != nil {
 		return nil, errors.Join(err, p.journal.close())
 	}
+	past, err := loadVerdicts(p.journal)
+	if err != nil {
+		return nil, errors.Join(err, p.journal.close())
+	}
 	p.ledger.Advance(now)
 	p.install(o.Flows, next)
+	p.bench.seat(o.Flows, past, until)
 	if err := p.save(now); err != nil {
 		return nil, errors.Join(err, p.journal.close())
 	}
@@ -175,8 +188,9 @@ func (p *Pipeline) newPlan(flows []slo.Flow) (*plan, error) {
 			matcher:  program.Matcher(),
 			decoder:  span.New(program.Keys(), span.Limits{MaxSpans: p.opts.MaxSpans}),
 			arrivals: p.arrivals,
+			where:    p.where.Batch(),
 		}
-		w.visit = w.observe
+		w.visit, w.compare = w.observe, w.where.Put
 		w.decoder.EachResource(w.enter)
 		return w
 	}
@@ -221,6 +235,8 @@ func (p *Pipeline) install(flows []slo.Flow, next *plan) {
 	p.aggr.Apply(flows)
 	p.pending.apply(flows)
 	p.samples.apply(flows)
+	p.where.Apply(flows)
+	p.bench.apply(flows, p.ledger.Now())
 	p.arrivals.apply(next)
 	for _, id := range p.ledger.Define(defsOf(flows)) {
 		p.logger.Warn("an SLO is counted in another unit than before: its history begins anew", "slo", id)
@@ -341,6 +357,9 @@ type worker struct {
 	arrivals *arrivals
 	notes    notes
 
+	where   *where.Batch
+	compare func(attribute int, text []byte)
+
 	now      uint64 // ns since 1970; when the request arrived
 	flows    []int32
 	kept     []byte // by values that are not in the request as such
@@ -388,13 +407,11 @@ func (w *worker) observe(sp *span.Span) {
 	for _, f := range w.flows {
 		var by []byte
 		by, w.kept = w.matcher.By(f, sp, w.kept)
-		w.events = append(w.events, aggr.Event{
-			Flow:    f,
-			Latency: sp.End - sp.Start,
-			Bad:     w.matcher.Bad(f, sp),
-			Trace:   trace,
-			By:      by,
-		})
+		e := aggr.Event{Flow: f, Latency: sp.End - sp.Start, Bad: w.matcher.Bad(f, sp), Trace: trace, By: by}
+		w.events = append(w.events, e)
+		if w.where.See(f, e.Latency, e.Bad) {
+			w.matcher.Compared(f, sp, w.compare)
+		}
 	}
 }
 
@@ -416,11 +433,13 @@ func (p *Pipeline) count(w *worker, body []byte, now time.Time) (otlp.Rejected, 
 	w.now = uint64(now.UnixNano())
 	w.events, w.kept, w.rejected = w.events[:0], w.kept[:0], [reasons]int64{}
 	w.notes.begin()
+	w.where.Begin(w.now)
 	stats, err := w.decoder.Decode(body, w.visit)
 	if err != nil {
 		return otlp.Rejected{}, err
 	}
 	p.aggr.Commit(w.events)
+	p.where.Commit(w.where)
 	p.arrivals.commit(&w.notes, p.plan, stats, now.UnixNano(), &w.rejected)
 	// A worker at rest must not keep the request's bytes.
 	clear(w.events)
@@ -531,8 +550,16 @@ func (p *Pipeline) flushLocked(now time.Time) (err error) {
 	p.ledger.Add(at, p.entries)
 	for i := range p.recorder.slos {
 		if s, ok := p.ledger.State(p.recorder.slos[i].id); ok {
-			errs = append(errs, p.recorder.slo(app, t, i, s, all))
+			v := p.bench.judge(i, at, p.ledger, s)
+			errs = append(errs, p.recorder.slo(app, t, i, s, all), p.recorder.verdict(app, t, i, v))
 		}
+	}
+	p.bench.watch(at, p.ledger)
+	if all {
+		errs = append(errs, p.recorder.traffic(app, t, &p.bench))
+	}
+	if p.bench.unsaved { // before anybody can be told
+		errs = append(errs, p.bench.save(p.opts.Dir))
 	}
 	if err := app.Commit(); err != nil {
 		errs = append(errs, fmt.Errorf("store: %w", err))
@@ -549,7 +576,7 @@ func (p *Pipeline) flushLocked(now time.Time) (err error) {
 }
 
 func (p *Pipeline) save(now time.Time) error {
-	if err := p.journal.snapshot(p.ledger); err != nil {
+	if err := errors.Join(p.journal.snapshot(p.ledger), p.bench.save(p.opts.Dir)); err != nil {
 		return err
 	}
 	p.saved = now

@@ -15,6 +15,7 @@ import (
 
 	"github.com/slowburn-slo/slowburn/collector/aggr"
 	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/judge"
 	"github.com/slowburn-slo/slowburn/slo/ledger"
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
@@ -50,6 +51,7 @@ type recorder struct {
 	flows    []flowSeries
 	slos     []sloSeries
 	versions map[[2]string]*versionSeries // by service and version
+	missing  map[[2]string]*one           // the traffic of a service and flow
 
 	turn int // index of the flow that got exemplars last
 }
@@ -81,9 +83,12 @@ type sloSeries struct {
 	id             string
 	events, errors one
 
-	windows []windowSeries // as Objective.Windows
+	windows []one // as Objective.Windows
 
 	current, period, remaining one
+
+	// What the judge says.
+	page, ticket, spent, runsOut one
 
 	// What follows from the configuration, see steady.
 	objective, budget, days, info one
@@ -92,13 +97,8 @@ type sloSeries struct {
 	length   float64 // the days that were written, which a calendar changes
 }
 
-type windowSeries struct {
-	ratio one
-	bad   *one // the count of bad events; nil: no alert judges by it
-}
-
 func newRecorder(flows []slo.Flow, version string) *recorder {
-	r := &recorder{versions: map[[2]string]*versionSeries{}}
+	r := &recorder{versions: map[[2]string]*versionSeries{}, missing: map[[2]string]*one{}}
 	for i := range flows {
 		f := &flows[i]
 		base := labels.FromStrings(series.Service, f.Service, series.FlowName, f.Name)
@@ -114,16 +114,12 @@ func newRecorder(flows []slo.Flow, version string) *recorder {
 			slo: s, id: s.ID(),
 			events: of(series.Events), errors: of(series.Errors),
 			objective: of(series.Objective), budget: of(series.ErrorBudget), days: of(series.PeriodDays),
+			page: of(series.PageBurnRate), ticket: of(series.TicketBurnRate), spent: of(series.BudgetSpent), runsOut: of(series.BudgetRunsOut),
 			current: of(series.CurrentBurnRate), period: of(series.PeriodBurnRate), remaining: of(series.BudgetRemaining),
 			info: one{labels: series.InfoLabels(s, version)},
 		}
 		for _, w := range s.Objective.Windows() {
-			ws := windowSeries{ratio: of(series.ErrorRatio(w), series.Window, series.WindowName(w))}
-			if slices.ContainsFunc(s.Objective.Tiers, func(t slo.Tier) bool { return t.Long == w }) {
-				bad := of(series.ErrorsOver(w))
-				ws.bad = &bad
-			}
-			rec.windows = append(rec.windows, ws)
+			rec.windows = append(rec.windows, of(series.ErrorRatio(w), series.Window, series.WindowName(w)))
 		}
 		r.slos = append(r.slos, rec)
 	}
@@ -285,11 +281,7 @@ func (r *recorder) slo(app storage.Appender, t int64, i int, s ledger.State, all
 			continue
 		}
 		ratio, has := w.Ratio()
-		put(&rec.windows[i].ratio, ratio, has)
-		if bad := rec.windows[i].bad; bad != nil {
-			n := badIn(w)
-			put(bad, n, n > 0)
-		}
+		put(&rec.windows[i], ratio, has)
 	}
 	now, has := s.Windows[0].Ratio()
 	put(&rec.current, slo.BurnRate(now, o.Target), has)
@@ -308,10 +300,43 @@ func (r *recorder) slo(app storage.Appender, t int64, i int, s ledger.State, all
 	return errors.Join(errs...)
 }
 
-// badIn returns the bad events in a window, for alerts to judge by. The slot of
-// the ledger that the far edge cuts counts in part: 2.4 are two events or three,
-// and taken for three, so that no alert is missed for one that may be inside.
-func badIn(w ledger.Window) float64 { return math.Ceil(w.Bad) }
+// verdict writes what the judge says of SLO i at t (ms).
+func (r *recorder) verdict(app storage.Appender, t int64, i int, v judge.Verdict) error {
+	rec := &r.slos[i]
+	var errs []error
+	put := func(to *one, x float64, has bool) {
+		if has {
+			errs = append(errs, to.write(app, t, x))
+		} else {
+			errs = append(errs, to.end(app, t))
+		}
+	}
+	put(&rec.page, v.Page.Burn, v.Page.Firing)
+	put(&rec.ticket, v.Ticket.Burn, v.Ticket.Firing)
+	put(&rec.spent, v.Spent, v.Spent > 0)
+	put(&rec.runsOut, max(0, v.RunsOutAt.Sub(time.UnixMilli(t)).Seconds()), v.RunsOut)
+	return errors.Join(errs...)
+}
+
+// traffic writes which flows miss theirs at t (ms).
+func (r *recorder) traffic(app storage.Appender, t int64, b *bench) error {
+	var errs []error
+	for key, v := range b.absent {
+		s := r.missing[key]
+		switch {
+		case v.Missing && s == nil:
+			s = &one{labels: series.Of(labels.EmptyLabels(), series.TrafficMissing, series.SLOServ, key[0], series.SLOFlow, key[1])}
+			r.missing[key] = s
+			fallthrough
+		case v.Missing:
+			errs = append(errs, s.write(app, t, float64(v.Expected)))
+		case s != nil:
+			errs = append(errs, s.end(app, t))
+			delete(r.missing, key)
+		}
+	}
+	return errors.Join(errs...)
+}
 
 // daysOf returns the length of the period in force. A month in which clocks
 // change has as many days as any.

@@ -15,53 +15,77 @@ import (
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
 
-// TestCountsOfBadEvents: what alerts judge by is there while a window holds a
-// bad event, in whole events, for the windows that they judge by only.
-func TestCountsOfBadEvents(t *testing.T) {
+// TestVerdictsAreRecorded: what the judge says becomes series for as long as it
+// says so, and a process that ends amid a page takes it up again when it is back,
+// without a word in between.
+func TestVerdictsAreRecorded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &board{}
-		o := slo.Objective{Name: "availability", Target: 0.99, Tiers: slo.Tiers(0.99, month)}
-		p := start(t, Options{Flows: search(o), Dir: t.TempDir(), Store: b})
-		defer p.end()
-		want := func(when string, hour, sixHours, day, threeDays float64) {
+		o := slo.Objective{
+			Name: "availability", Target: 0.99, Tiers: slo.Tiers(0.99, month), MinEvents: 3, Spent: []float64{0.5}, RunsOut: true,
+		}
+		opts := Options{Flows: search(o), Dir: t.TempDir(), Store: b}
+		p := start(t, opts)
+		of := func(when, metric string, want float64) {
 			t.Helper()
-			for window, n := range map[time.Duration]float64{
-				5 * time.Minute: math.NaN(), 30 * time.Minute: math.NaN(), time.Hour: hour, 2 * time.Hour: math.NaN(),
-				6 * time.Hour: sixHours, 24 * time.Hour: day, 72 * time.Hour: threeDays, month: math.NaN(),
-			} {
-				wantValue(t, b, when, series.ErrorsOver(window), "search-availability", n)
+			wantValue(t, b, when, metric, "search-availability", want)
+		}
+		missing := func() float64 { return b.get(series.TrafficMissing, "") }
+		traffic := func(d time.Duration, good, bad int) {
+			t.Helper()
+			for end := time.Now().Add(d); time.Now().Before(end); {
+				p.send(good, bad)
+				time.Sleep(30 * time.Second)
 			}
+			synctest.Wait()
 		}
 		none := math.NaN()
-		p.send(100, 0)
-		sleepUntil(t, "01-01 00:10:03")
-		want("nothing bad", none, none, none, none)
-		p.send(97, 2)
-		sleepUntil(t, "01-01 00:10:05")
-		want("within a flush", 2, none, none, none) // long windows are not due
-		sleepUntil(t, "01-01 00:10:21")
-		p.send(0, 1)
-		sleepUntil(t, "01-01 00:10:41")
-		want("three", 3, 3, 3, 3)
+		traffic(26*time.Hour, 10, 0)
+		of("all is well", series.PageBurnRate, none)
+		of("all is well", series.TicketBurnRate, none)
+		of("all is well", series.BudgetSpent, none)
 
-		// The far edge of the hour cuts the slot 00:10:00 – 00:10:10.
-		sleepUntil(t, "01-01 01:10:05")
-		want("1.2 and one", 3, 3, 3, 3)
-		sleepUntil(t, "01-01 01:10:07")
-		want("0.8 and one", 2, 3, 3, 3)
-		sleepUntil(t, "01-01 01:10:13")
-		want("two of three gone", 1, 3, 3, 3)
-		sleepUntil(t, "01-01 01:10:33")
-		want("an hour on", none, 3, 3, 3)
-		// The far edge of six hours cuts the minute 00:10.
-		sleepUntil(t, "01-01 06:10:21")
-		want("over two of six hours", none, 3, 3, 3)
-		sleepUntil(t, "01-01 06:10:41")
-		want("over one of six hours", none, 2, 3, 3)
-		sleepUntil(t, "01-01 06:11:01")
-		want("less than one of six hours", none, 1, 3, 3)
-		sleepUntil(t, "01-01 06:11:21")
-		want("six hours on", none, none, 3, 3)
+		traffic(30*time.Minute, 0, 10)
+		if rate := b.get(series.PageBurnRate, "search-availability"); !(rate > 14.4) {
+			t.Errorf("half an hour without a success: the burn rate that pages is %v, want more than 14.4", rate)
+		}
+		v, ok := p.Verdict("shop-search-availability")
+		if !ok || !v.Page.Firing || v.Page.Tier.Long != time.Hour {
+			t.Errorf("verdict = %+v, %v; want a page of the hour's tier", v, ok)
+		}
+		since := v.Page.Since
+		p.end()
+
+		time.Sleep(3 * time.Minute)
+		b = &board{}
+		opts.Store = b
+		p = start(t, opts)
+		traffic(2*time.Minute, 0, 10)
+		if v, _ := p.Verdict("shop-search-availability"); !v.Page.Firing || !v.Page.Since.Equal(since) {
+			t.Errorf("after a restart: %+v; want the page of %v", v.Page, since)
+		}
+		if rate := b.get(series.PageBurnRate, "search-availability"); !(rate > 14.4) {
+			t.Errorf("after a restart: the burn rate that pages is %v, want more than 14.4", rate)
+		}
+		traffic(16*time.Minute, 10, 0)
+		of("a quarter of an hour of successes", series.PageBurnRate, none)
+		if got := missing(); !math.IsNaN(got) {
+			t.Errorf("%s = %v while there is traffic, want none", series.TrafficMissing, got)
+		}
+
+		time.Sleep(16 * time.Minute)
+		synctest.Wait()
+		if got := missing(); got != 300 {
+			t.Errorf("%s = %v after 16 minutes of silence, want the 300 of a day ago", series.TrafficMissing, got)
+		}
+		if v, ok := p.TrafficVerdict("shop", "search"); !ok || !v.Missing {
+			t.Errorf("traffic: %+v, %v; want it to be missing", v, ok)
+		}
+		traffic(6*time.Minute, 10, 0)
+		if got := missing(); !math.IsNaN(got) {
+			t.Errorf("%s = %v when traffic is back, want none", series.TrafficMissing, got)
+		}
+		p.end()
 	})
 }
 

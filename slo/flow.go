@@ -59,6 +59,13 @@ type Flow struct {
 	By      string
 	ByLimit int
 
+	// Where are the attributes whose values are compared among good and bad
+	// requests, so that an alert can say where the trouble is: span or resource
+	// attributes in their current names, or KeyKind, KeyName or KeyStatus, each
+	// once and at most MaxWhere. nil means DefaultWhere; empty means that
+	// nothing is compared. See Compared.
+	Where []string
+
 	Objectives []Objective
 
 	// PageChannel and TicketChannel are the Slack channels alerts of that
@@ -82,6 +89,42 @@ type Flow struct {
 func (f *Flow) Counted() bool {
 	return len(f.Objectives) == 0 || slices.ContainsFunc(f.Objectives, func(o Objective) bool { return o.Kind != PromQL })
 }
+
+// Compared returns the attributes whose values are compared among the flow's
+// good and bad requests: Where, or DefaultWhere if it is nil. A flow that counts
+// no spans has none to compare. The result is not to be changed.
+func (f *Flow) Compared() []string {
+	switch {
+	case !f.Counted():
+		return nil
+	case f.Where == nil:
+		return DefaultWhere
+	default:
+		return f.Where
+	}
+}
+
+// DefaultWhere are the attributes that tell bad requests from good ones most
+// often: what was deployed, what was asked for, how it ended, where it ran, what
+// it depended on, and for whom. A span that lacks one is not compared by it. It
+// is not to be changed.
+var DefaultWhere = []string{
+	"service.version",
+	KeyRoute,
+	KeyStatusCode,
+	"error.type",
+	"deployment.environment.name",
+	"service.instance.id",
+	"host.name",
+	"cloud.region",
+	"peer.service",
+	"server.address",
+	"tenant.id",
+}
+
+// MaxWhere is how many attributes of a flow are compared at most: the default
+// ones fit, and each costs every request a lookup.
+const MaxWhere = 12
 
 // Overflow is the value under which everything past a limit is counted, so
 // that totals stay exact when detail has to be given up.
@@ -182,8 +225,19 @@ type Objective struct {
 	MinEvents int
 
 	// Tiers are the burn-rate alerts of the objective, as Tiers(…) gives them
-	// or as the user chose them. None: the objective never alerts.
+	// or as the user chose them. None: no burn rate alerts.
 	Tiers []Tier
+
+	// Outage adds a page for when (nearly) everything fails, which goes out
+	// before a burn rate over an hour can tell. It is of Succeed and FasterThan
+	// without slices: what is judged once a minute is judged too late for it.
+	Outage bool
+
+	// Spent are the shares of the period's budget whose spending makes a
+	// ticket, ascending and distinct as Percent writes them, in (0, 1]. RunsOut makes one when the budget will be
+	// gone before the period ends if it burns on as it does.
+	Spent   []float64
+	RunsOut bool
 
 	Alert AlertText
 
@@ -226,6 +280,15 @@ const DefaultFreshTarget = 0.99
 
 // Budget returns the share of events that may be bad, in (0, 1).
 func (o Objective) Budget() float64 { return Budget(o.Target) }
+
+// Alerts reports whether the objective has any alert of a severity: by burn
+// rate, of outages, or of its budget.
+func (o Objective) Alerts(s Severity) bool {
+	if s == Page && o.Outage || s == Ticket && (len(o.Spent) > 0 || o.RunsOut) {
+		return true
+	}
+	return slices.ContainsFunc(o.Tiers, func(t Tier) bool { return t.Severity == s })
+}
 
 // Sentence returns the objective as people write it: "99.9% succeed",
 // "95% under 300ms", "99% fresh every 26h", "99.5% of minutes with 95% under

@@ -207,3 +207,48 @@ func TestAllKeepsOrder(t *testing.T) {
 		t.Errorf("All = %v, want %v", got, want)
 	}
 }
+
+func TestCompared(t *testing.T) {
+	asked := []Objective{{Kind: PromQL}}
+	for _, tc := range []struct {
+		name string
+		flow Flow
+		want []string
+	}{
+		{"unless it says", Flow{}, DefaultWhere},
+		{"its own", Flow{Where: []string{"tenant.id"}}, []string{"tenant.id"}},
+		{"none", Flow{Where: []string{}}, nil},
+		{"no spans", Flow{Objectives: asked}, nil},
+		{"some spans", Flow{Objectives: append(asked, Objective{Kind: Fresh})}, DefaultWhere},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := tc.flow.Compared(); !slices.Equal(got, tc.want) {
+				t.Errorf("Compared = %v, want %v", got, tc.want)
+			}
+		})
+	}
+	if len(DefaultWhere) > MaxWhere {
+		t.Errorf("%d attributes are compared by default, want at most %d", len(DefaultWhere), MaxWhere)
+	}
+}
+
+func TestAlerts(t *testing.T) {
+	for _, tc := range []struct {
+		name         string
+		o            Objective
+		page, ticket bool
+	}{
+		{"none", Objective{}, false, false},
+		{"the usual ones", Objective{Tiers: Tiers(0.99, DefaultWindow)}, true, true},
+		{"tickets by burn rate", Objective{Tiers: []Tier{{Severity: Ticket}}}, false, true},
+		{"outages", Objective{Outage: true}, true, false},
+		{"shares of the budget", Objective{Spent: []float64{0.5}}, false, true},
+		{"a budget that runs out", Objective{RunsOut: true}, false, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if page, ticket := tc.o.Alerts(Page), tc.o.Alerts(Ticket); page != tc.page || ticket != tc.ticket {
+				t.Errorf("Alerts = %t of pages and %t of tickets, want %t and %t", page, ticket, tc.page, tc.ticket)
+			}
+		})
+	}
+}

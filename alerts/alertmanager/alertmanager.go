@@ -7,11 +7,15 @@
 package alertmanager
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -33,6 +37,7 @@ import (
 	"github.com/prometheus/alertmanager/notify"
 	"github.com/prometheus/alertmanager/provider/mem"
 	"github.com/prometheus/alertmanager/silence"
+	"github.com/prometheus/alertmanager/template"
 	"github.com/prometheus/alertmanager/timeinterval"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -45,9 +50,14 @@ import (
 )
 
 const (
-	// retention is how long it is remembered what was told, and how long a
-	// silence can still be seen after its end: Alertmanager's default.
+	// retention is how long a silence can still be seen after its end:
+	// Alertmanager's default.
 	retention = 120 * time.Hour
+
+	// remembered is how long it is remembered what was told: as long as a
+	// receiver may be away and still be told the end of it. An entry is a few
+	// hundred bytes.
+	remembered = 30 * 24 * time.Hour
 
 	// snapshotEvery bounds the journals; they are compacted that often.
 	snapshotEvery = 15 * time.Minute
@@ -73,7 +83,14 @@ type Options struct {
 	// is called for each channel of the flows, also again after Apply.
 	Notifier func(channel string) notify.Notifier
 
-	Flows       []slo.Flow
+	// Fallback is told what a Slack channel cannot be told for five minutes, and
+	// the end of that. There need be none.
+	Fallback notify.Notifier
+
+	// Flows make the routes, unless there is a native configuration.
+	Flows  []slo.Flow
+	Native *Native
+
 	ExternalURL *url.URL // the generator URL of alerts
 	Logger      *slog.Logger
 	Registerer  prometheus.Registerer
@@ -83,6 +100,7 @@ type Options struct {
 // goroutines.
 type Alertmanager struct {
 	notifier  func(channel string) notify.Notifier
+	fallback  notify.Notifier // nil without one
 	generator string
 	logger    *slog.Logger
 
@@ -92,17 +110,36 @@ type Alertmanager struct {
 	disk     []*durable // of told and silences
 	silencer *silence.Silencer
 	groups   marker.GroupMarker
-	pipeline *notify.PipelineBuilder
+	notified *notify.Metrics
 	metrics  *dispatch.DispatcherMetrics
 	api      *api.API
 	handler  http.Handler
 
 	now atomic.Pointer[generation] // nil while not running
 
-	mu     sync.Mutex
-	routes *config.Config // in force
-	to     []string       // their channels
-	closed bool
+	mu      sync.Mutex
+	routing routing // in force
+	closed  bool
+}
+
+// routing says who is told of which alerts.
+type routing struct {
+	config    *config.Config
+	slack     map[string]string // channels that slowburn itself tells, by receiver
+	receivers map[string][]notify.Integration
+	times     map[string][]timeinterval.TimeInterval
+	template  *template.Template
+	sum       [sha256.Size]byte // of a native configuration
+}
+
+// routesOf returns the routing of flows.
+func routesOf(flows []slo.Flow) routing {
+	cfg, channels := configure(flows)
+	r := routing{config: cfg, slack: make(map[string]string, len(channels))}
+	for _, c := range channels {
+		r.slack[receiverName(c)] = c
+	}
+	return r
 }
 
 // generation is what is replaced when the routes change.
@@ -161,18 +198,22 @@ func New(o Options) (_ *Alertmanager, err error) {
 	})
 	a := &Alertmanager{
 		notifier: o.Notifier,
+		fallback: o.Fallback,
 		logger:   o.Logger,
 		groups:   marker.NewGroupMarker(),
-		pipeline: notify.NewPipelineBuilder(o.Registerer, featurecontrol.NoopFlags{}, eventrecorder.Recorder{}),
+		notified: notify.NewMetrics(o.Registerer, featurecontrol.NoopFlags{}),
 		metrics:  dispatch.NewDispatcherMetrics(false, o.Registerer, featurecontrol.NoopFlags{}),
 	}
 	if o.ExternalURL != nil {
 		a.generator = o.ExternalURL.String()
 	}
-	a.routes, a.to = configure(o.Flows)
+	a.routing = routesOf(o.Flows)
+	if o.Native != nil {
+		a.routing = o.Native.routing
+	}
 
 	if a.told, err = nflog.New(nflog.Options{
-		Retention: retention,
+		Retention: remembered,
 		Logger:    o.Logger.With("component", "nflog"),
 		Metrics:   o.Registerer,
 	}); err != nil {
@@ -232,7 +273,7 @@ func New(o Options) (_ *Alertmanager, err error) {
 	}); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
-	a.api.Update(a.routes, a.mark)
+	a.api.Update(a.routing.config, a.mark)
 	a.handler = a.api.Register(route.New(), "/")
 	return a, nil
 }
@@ -266,8 +307,29 @@ func (a *Alertmanager) close() error {
 }
 
 // Handler serves Alertmanager's API under /api/v2/. Requests that change
-// something are not protected here.
-func (a *Alertmanager) Handler() http.Handler { return a.handler }
+// something are not protected here, and are refused once what they change is no
+// longer written to disk.
+func (a *Alertmanager) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			a.handler.ServeHTTP(w, r)
+			return
+		}
+		body, err := io.ReadAll(r.Body) // a slow sender keeps nobody waiting
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.closed {
+			http.Error(w, "slowburn is stopping", http.StatusServiceUnavailable)
+			return
+		}
+		a.handler.ServeHTTP(w, r)
+	})
+}
 
 // Notify takes alerts from the rule manager; it is a rules.NotifyFunc. It
 // returns when they are on disk where they have changed.
@@ -307,18 +369,23 @@ func toLabelSet(ls labels.Labels) model.LabelSet {
 // nobody hears of them again unless their channel changed. It waits for
 // messages that are under way, 10 s at most with a notifier that cuts its tries
 // there.
-func (a *Alertmanager) Apply(flows []slo.Flow) error {
-	cfg, channels := configure(flows)
+func (a *Alertmanager) Apply(flows []slo.Flow) error { return a.apply(routesOf(flows)) }
+
+// ApplyNative replaces the routes by those of a native configuration, as Apply
+// does.
+func (a *Alertmanager) ApplyNative(n *Native) error { return a.apply(n.routing) }
+
+func (a *Alertmanager) apply(r routing) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
 		return errors.New("alertmanager: it has been stopped")
 	}
-	if reflect.DeepEqual(cfg.Route, a.routes.Route) {
+	if r.sum == a.routing.sum && reflect.DeepEqual(r.config.Route, a.routing.config.Route) {
 		return nil
 	}
-	a.routes, a.to = cfg, channels
-	a.api.Update(cfg, a.mark)
+	a.routing = r
+	a.api.Update(r.config, a.mark)
 	if old := a.now.Load(); old != nil {
 		old.stop()
 		return a.start()
@@ -352,24 +419,27 @@ func (a *Alertmanager) Run(ctx context.Context) error {
 
 // start begins to tell by the routes in force. Callers hold mu.
 func (a *Alertmanager) start() error {
-	receivers := make(map[string][]notify.Integration, len(a.to))
-	for _, channel := range a.to {
-		name := receiverName(channel)
+	r := a.routing
+	receivers := make(map[string][]notify.Integration, len(r.slack)+len(r.receivers))
+	maps.Copy(receivers, r.receivers)
+	for name, channel := range r.slack {
 		receivers[name] = []notify.Integration{
 			notify.NewIntegration(a.notifier(channel), sendResolved{}, integration, 0, name),
+		}
+		if a.fallback != nil {
+			receivers[name] = append(receivers[name], notify.NewIntegration(a.fallback, sendResolved{}, fallbackName, 1, name))
 		}
 	}
 	if err := a.alerts.resubmit(context.Background()); err != nil {
 		return err
 	}
 	g := &generation{
-		inhibitor: inhibit.NewInhibitor(a.alerts, a.routes.InhibitRules, a.logger, eventrecorder.Recorder{}),
+		inhibitor: inhibit.NewInhibitor(a.alerts, r.config.InhibitRules, a.logger, eventrecorder.Recorder{}),
 	}
-	pipeline := a.pipeline.New(receivers, noWait, g.inhibitor, a.silencer,
-		timeinterval.NewIntervener(nil), a.groups, a.told, nil)
-	g.dispatcher = dispatch.NewDispatcher(a.alerts, dispatch.NewRoute(a.routes.Route, nil), a.tell(g, pipeline), a.groups,
+	pipeline := a.deliveries(receivers, g.inhibitor, timeinterval.NewIntervener(r.times))
+	g.dispatcher = dispatch.NewDispatcher(a.alerts, dispatch.NewRoute(r.config.Route, nil), a.tell(g, pipeline), a.groups,
 		func(d time.Duration) time.Duration { return max(d, tellFor) },
-		maintenanceTick, nil, a.logger, eventrecorder.Recorder{}, a.metrics, nil)
+		maintenanceTick, nil, a.logger, eventrecorder.Recorder{}, a.metrics, r.template)
 
 	// The inhibitor first: until it knows the firing pages, their tickets
 	// would go out.
@@ -419,5 +489,3 @@ func (a *Alertmanager) mark(ctx context.Context, ls model.LabelSet) {
 type sendResolved struct{}
 
 func (sendResolved) SendResolved() bool { return true }
-
-func noWait() time.Duration { return 0 }

@@ -138,7 +138,12 @@ func (i *incident) report() {
 // stop both.
 func run(t *testing.T, dir string, p *people, flows ...slo.Flow) (*Alertmanager, *incident, func()) {
 	t.Helper()
-	a, err := New(Options{Dir: dir, Notifier: p.channel, Flows: flows, Registerer: prometheus.NewRegistry()})
+	return runWith(t, Options{Dir: dir, Notifier: p.channel, Flows: flows, Registerer: prometheus.NewRegistry()})
+}
+
+func runWith(t *testing.T, o Options) (*Alertmanager, *incident, func()) {
+	t.Helper()
+	a, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}

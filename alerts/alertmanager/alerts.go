@@ -40,7 +40,35 @@ type openAlerts struct {
 type openAlert struct {
 	*alert.Alert
 	firing bool // as on disk
+
+	// owed is what receivers should have been told and were not, by the key of
+	// their courier; anybody's is that of receivers that are no more.
+	owed map[string]*debt
 }
+
+// anybody is the key of what is owed to whoever is told of the alert next.
+const anybody = ""
+
+// debt is what a receiver does not know of an alert.
+type debt struct {
+	// Since is when it was first tried to tell that the alert fires; zero when
+	// that has not been tried. On disk it is only of alerts that have ended:
+	// others are tried again at once.
+	Since time.Time `json:"since,omitzero"`
+
+	// Missed are the times it fired before, the latest maxMissed of them.
+	Missed []episode `json:"missed,omitempty"`
+}
+
+// episode is a time for which an alert fired.
+type episode struct {
+	From time.Time `json:"from"`
+	To   time.Time `json:"to"`
+}
+
+// maxMissed bounds the episodes that are remembered of an alert: more of them
+// nobody reads in one message.
+const maxMissed = 20
 
 // stored is an open alert on disk.
 type stored struct {
@@ -49,6 +77,7 @@ type stored struct {
 	GeneratorURL string            `json:"generatorURL,omitempty"`
 	StartsAt     time.Time         `json:"startsAt"`
 	EndsAt       time.Time         `json:"endsAt,omitzero"` // zero: it fires
+	Owed         map[string]*debt  `json:"owed,omitempty"`
 }
 
 // load puts the open alerts found on disk into the store.
@@ -74,7 +103,7 @@ func (o *openAlerts) load(now time.Time) error {
 		if firing {
 			a.EndsAt = now.Add(restartGrace)
 		}
-		o.open[a.Fingerprint()] = &openAlert{Alert: a, firing: firing}
+		o.open[a.Fingerprint()] = &openAlert{Alert: a, firing: firing, owed: s.Owed}
 	}
 	return o.submit(context.Background())
 }
@@ -103,6 +132,8 @@ func (o *openAlerts) Put(ctx context.Context, alerts ...*alert.Alert) error {
 			changed = changed || old.firing != firing
 			if overlap(old.Alert, a) {
 				a = old.Merge(a)
+			} else if firing && old.Resolved() {
+				old.again()
 			}
 		}
 		old.Alert = a
@@ -151,6 +182,139 @@ func (o *openAlerts) telling(alerts []*alert.Alert) {
 	}
 }
 
+// again is called when the alert begins to fire once more.
+func (a *openAlert) again() {
+	for _, d := range a.owed {
+		if !d.Since.IsZero() {
+			d.Missed = append(d.Missed, episode{a.StartsAt, a.EndsAt})
+			d.Missed = d.Missed[max(0, len(d.Missed)-maxMissed):]
+			d.Since = time.Time{}
+		}
+	}
+}
+
+// trying is called before a receiver is told that alerts fire of which it does
+// not know. Until it has heard, that is owed to it.
+func (o *openAlerts) trying(key string, alerts []*alert.Alert) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ended := false
+	for _, a := range alerts {
+		known := o.open[a.Fingerprint()]
+		if known == nil {
+			continue
+		}
+		if known.owed == nil {
+			known.owed = map[string]*debt{}
+		}
+		d := known.owed[key]
+		if d == nil {
+			d = &debt{}
+			known.owed[key] = d
+		}
+		if d.Since.IsZero() {
+			d.Since = time.Now()
+			ended = ended || !known.firing // it has just been written without this
+		}
+	}
+	if ended {
+		o.write()
+	}
+}
+
+// heard is called when a receiver has been told of alerts: nothing is owed to it
+// any more, but what has happened since.
+func (o *openAlerts) heard(key string, alerts []*alert.Alert) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	changed := false
+	for _, a := range alerts {
+		known := o.open[a.Fingerprint()]
+		if known == nil {
+			continue
+		}
+		for _, k := range []string{key, anybody} {
+			d := known.owed[k]
+			switch {
+			case d == nil:
+				continue
+			case known.StartsAt.After(a.StartsAt): // it has ended and fires again by now
+				d.Missed = slices.DeleteFunc(d.Missed, func(e episode) bool { return !e.From.After(a.StartsAt) })
+				changed = true
+			default:
+				delete(known.owed, k)
+				changed = changed || len(d.Missed) > 0
+			}
+		}
+	}
+	if changed {
+		o.write()
+	}
+}
+
+// missed returns when the alert fired without that the receiver was told,
+// including its present episode if it has ended.
+func (o *openAlerts) missed(key string, a *alert.Alert) []episode {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	known := o.open[a.Fingerprint()]
+	if known == nil {
+		return nil
+	}
+	var out []episode
+	for _, k := range []string{anybody, key} {
+		d := known.owed[k]
+		if d == nil {
+			continue
+		}
+		out = append(out, d.Missed...)
+		if a.Resolved() && !d.Since.IsZero() && !known.StartsAt.After(a.StartsAt) {
+			out = append(out, episode{a.StartsAt, a.EndsAt})
+		}
+	}
+	slices.SortFunc(out, func(x, y episode) int { return x.From.Compare(y.From) })
+	return slices.CompactFunc(out, func(x, y episode) bool { return x.From.Equal(y.From) })
+}
+
+// owedSince returns since when it has been tried to tell the receiver that one
+// of the alerts fires, or fired; the zero time is never.
+func (o *openAlerts) owedSince(key string, alerts []*alert.Alert) (since time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, a := range alerts {
+		known := o.open[a.Fingerprint()]
+		if known == nil {
+			continue
+		}
+		if d := known.owed[key]; d != nil && !d.Since.IsZero() && (since.IsZero() || d.Since.Before(since)) {
+			since = d.Since
+		}
+	}
+	return since
+}
+
+// inherit lets anybody be told what is owed to receivers that are no more. live
+// holds the keys of those that are.
+func (o *openAlerts) inherit(live map[string]bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, a := range o.open {
+		for key, d := range a.owed {
+			if key == anybody || live[key] {
+				continue
+			}
+			delete(a.owed, key)
+			if old := a.owed[anybody]; old != nil {
+				d.Missed = append(d.Missed, old.Missed...)
+				if d.Since.IsZero() {
+					d.Since = old.Since
+				}
+			}
+			a.owed[anybody] = d
+		}
+	}
+}
+
 // told is called when alerts have been told, or need not be. Those resolved
 // are no longer open, unless they have changed since.
 func (o *openAlerts) told(alerts []*alert.Alert) {
@@ -183,6 +347,7 @@ func (o *openAlerts) write() {
 		if !a.firing {
 			s.EndsAt = a.EndsAt
 		}
+		s.Owed = a.lasting()
 		list = append(list, s)
 	}
 	slices.SortFunc(list, func(a, b stored) int {
@@ -197,6 +362,20 @@ func (o *openAlerts) write() {
 		o.failed()
 		o.logger.Error("firing alerts are not on disk; after a crash now a resolved message may be missing", "file", o.path, "err", err)
 	}
+}
+
+// lasting returns what is owed as it goes to disk.
+func (a *openAlert) lasting() map[string]*debt {
+	if !a.firing {
+		return a.owed
+	}
+	out := map[string]*debt{}
+	for key, d := range a.owed {
+		if len(d.Missed) > 0 {
+			out[key] = &debt{Missed: d.Missed}
+		}
+	}
+	return out
 }
 
 func labelSet(m map[string]string) model.LabelSet {

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,6 +28,7 @@ import (
 	"github.com/slowburn-slo/slowburn/alerts/rulegen"
 	"github.com/slowburn-slo/slowburn/alerts/slack"
 	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/judge"
 	"github.com/slowburn-slo/slowburn/slo/ledger"
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
@@ -47,6 +47,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func TestChain(t *testing.T) {
 	for _, tc := range []struct{ name, script string }{
 		{"outage", "1m 0\n5m 1\n40m 0"},
+		{"solid outage", "1m 0\n10m 1\n40m 0"},
+		{"flapping", strings.Repeat("1m 1\n9m 0\n", 12) + "30m 0"},
+		{"telemetry dies", "5m 1\n20m idle\n12m 0"},
 		{"one in ten", "15m 0.1\n20m 0"},
 		{"quiet", "10m 0.0009"},
 		{"idle", "10m idle"},
@@ -92,6 +95,39 @@ func TestSlackAway(t *testing.T) {
 	})
 }
 
+// TestIncidentWhileSlackIsAway: what fired and ended meanwhile is told afterwards,
+// once, also by another process.
+func TestIncidentWhileSlackIsAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t)
+		s.start()
+		s.play([]string{"5m", "1", "down"})
+		s.play([]string{"1h", "0", "down"})
+		s.setDown(true)
+		s.play([]string{"crash"})
+		s.play([]string{"10m", "0", "down"})
+		s.expect()
+		s.play([]string{"1m", "0"})
+		s.expect("#oncall 🟢 Checkout recovered · was firing 00:01–00:")
+		s.play([]string{"1h", "0"})
+		s.stop()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		late := 0
+		for _, m := range s.took {
+			if strings.Contains(m, "could not be delivered") {
+				late++
+			}
+		}
+		if late != 1 {
+			t.Errorf("slack took %q, want one of them late", s.took)
+		}
+		if err := s.db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // expect compares how the messages Slack took begin.
 func (s *shop) expect(want ...string) {
 	s.t.Helper()
@@ -115,6 +151,7 @@ type shop struct {
 	flow  slo.Flow
 	slo   slo.SLO
 	book  *ledger.Ledger
+	judge *judge.Judge
 	db    *tsdb.DB
 	state string // the Alertmanager's folder
 
@@ -144,6 +181,7 @@ func newShop(t *testing.T) *shop {
 		}},
 	}
 	s.slo = s.flow.SLOs()[0]
+	s.judge = judge.New(s.slo)
 	s.book.Define([]ledger.Def{{ID: s.slo.ID(), Windows: s.slo.Objective.Windows()}})
 	for at := month.Add(step); !at.After(s.began); at = at.Add(step) {
 		s.book.Add(at, []ledger.Entry{{ID: s.slo.ID(), Good: uint64(step.Seconds()) * perSecond}})
@@ -254,20 +292,14 @@ func (s *shop) record() {
 	}
 	base, at := series.SLO(s.slo), time.Now().UnixMilli()
 	app := s.db.Appender(context.Background())
+	verdict := s.judge.Step(time.Now(), state, 0)
 	var err error
-	for _, w := range state.Windows {
-		if ratio, ok := w.Ratio(); ok {
-			_, e := app.Append(0, series.Of(base, series.ErrorRatio(w.Length), series.Window, slo.Duration(w.Length)), at, ratio)
-			err = errors.Join(err, e)
+	for severity, a := range map[slo.Severity]judge.Alert{slo.Page: verdict.Page, slo.Ticket: verdict.Ticket} {
+		value := math.Float64frombits(value.StaleNaN)
+		if a.Firing {
+			value = a.Burn
 		}
-		if !slices.ContainsFunc(s.slo.Objective.Tiers, func(t slo.Tier) bool { return t.Long == w.Length }) {
-			continue
-		}
-		bad := math.Ceil(w.Bad)
-		if bad == 0 {
-			bad = math.Float64frombits(value.StaleNaN)
-		}
-		_, e := app.Append(0, series.Of(base, series.ErrorsOver(w.Length)), at, bad)
+		_, e := app.Append(0, series.Of(base, series.AlertBurnRate(severity)), at, value)
 		err = errors.Join(err, e)
 	}
 	if err := errors.Join(err, app.Commit()); err != nil {

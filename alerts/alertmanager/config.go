@@ -41,15 +41,18 @@ const integration = "slack"
 func receiverName(channel string) string { return strings.TrimSpace(integration + " " + channel) }
 
 // configure returns the routes of the flows: by severity, and below that by
-// flow where it has a channel of its own. A route's matchers are part of the
-// key under which it is remembered what was told, so they name one flow only
-// and stay the same whatever other flows come and go.
+// flow where it has a channel of its own. What fires of one flow at one severity
+// is one group: objectives that burn together are one incident. A route's
+// matchers are part of the key under which it is remembered what was told, so
+// they name one flow only and stay the same whatever other flows come and go.
 func configure(flows []slo.Flow) (cfg *config.Config, channels []string) {
 	global := config.DefaultGlobalConfig()
 	root := timed(timings[slo.Ticket])
 	root.Receiver = receiverName("")
-	root.GroupBy = []model.LabelName{series.ID, series.Severity}
-	root.GroupByStr = []string{series.ID, series.Severity}
+	root.GroupByStr = []string{series.SLOServ, series.SLOFlow, series.Severity}
+	for _, l := range root.GroupByStr {
+		root.GroupBy = append(root.GroupBy, model.LabelName(l))
+	}
 
 	channels = []string{""}
 	for _, severity := range []slo.Severity{slo.Page, slo.Ticket} {
@@ -74,14 +77,15 @@ func configure(flows []slo.Flow) (cfg *config.Config, channels []string) {
 		}
 		root.Routes = append(root.Routes, branch)
 	}
+	ours := matcher(labels.MatchNotEqual, series.SLOFlow, "") // others' alerts have no flow in common
 	cfg = &config.Config{
 		Global: &global,
 		Route:  root,
 		InhibitRules: []amcommon.InhibitRule{{
-			Name:           "a page says what its ticket would",
-			SourceMatchers: amcommon.Matchers{equal(series.Severity, string(slo.Page))},
-			TargetMatchers: amcommon.Matchers{equal(series.Severity, string(slo.Ticket))},
-			Equal:          []string{series.ID},
+			Name:           "a page of a flow says what its tickets would",
+			SourceMatchers: amcommon.Matchers{equal(series.Severity, string(slo.Page)), ours},
+			TargetMatchers: amcommon.Matchers{equal(series.Severity, string(slo.Ticket)), ours},
+			Equal:          []string{series.SLOServ, series.SLOFlow},
 		}},
 	}
 	for _, c := range channels {
@@ -102,9 +106,13 @@ func timed(t timing, matchers ...*labels.Matcher) *config.Route {
 }
 
 func equal(name, value string) *labels.Matcher {
-	m, err := labels.NewMatcher(labels.MatchEqual, name, value)
+	return matcher(labels.MatchEqual, name, value)
+}
+
+func matcher(t labels.MatchType, name, value string) *labels.Matcher {
+	m, err := labels.NewMatcher(t, name, value)
 	if err != nil {
-		panic(fmt.Sprintf("an equality matcher has no pattern to fault: %v", err))
+		panic(fmt.Sprintf("a matcher without a pattern has nothing to fault: %v", err))
 	}
 	return m
 }

@@ -61,7 +61,7 @@ func TestAlertText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules := groups[len(groups)-1].Rules
+	rules := groups[len(groups)-2].Rules // the last one is of the flow's traffic
 	if len(rules) != 2 {
 		t.Fatalf("%d rules, want a page and a ticket", len(rules))
 	}

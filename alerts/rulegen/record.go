@@ -474,6 +474,10 @@ func (w *writer) note(s slo.SLO) {
 		add(fmt.Sprintf("PromQL knows no %s: the budget of exported rules rolls over %s", o.Calendar, slo.Duration(o.Window)),
 			"want slowburn serve for the calendar's budget")
 	}
+	if o.Outage || len(o.Spent) > 0 || o.RunsOut {
+		add("exported rules alert by burn rates only: not on an outage at once, nor when budget is spent or will run out",
+			"want slowburn serve for these")
+	}
 	if o.Kind == slo.Fresh {
 		add("every collector judges freshness by what it saw itself", "want the job's spans sent to one collector")
 	} else if o.Slice > 0 && o.Kind != slo.PromQL {

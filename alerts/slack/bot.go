@@ -34,14 +34,19 @@ type BotOptions struct {
 	// refused.
 	Channel string
 
+	// Buttons says that a Socket hears of buttons: messages of open incidents
+	// have some then.
+	Buttons bool
+
 	// File remembers the messages of open incidents, so that a restart goes on
 	// editing them. Without it a restart posts them anew.
 	File string
 
-	// Facts, ExternalURL and TraceURL are those of a Webhook.
+	// Facts, ExternalURL, TraceURL and Template are those of a Webhook.
 	Facts       func(sloID string, firedAt time.Time) (f Facts, ok bool)
 	ExternalURL *url.URL
 	TraceURL    string
+	Template    *Template
 
 	// APIURL is Slack's, https://slack.com/api/ by default.
 	APIURL string
@@ -56,7 +61,7 @@ type BotOptions struct {
 // is edited as the incident goes on, with a chart, and the message's thread is
 // its timeline. Its methods may be called from several goroutines.
 //
-// An incident is what one SLO goes through in one channel from its first alert
+// An incident is what one flow goes through in one channel from its first alert
 // to the end of its last.
 type Bot struct {
 	voice   voice
@@ -64,6 +69,8 @@ type Bot struct {
 	token   Secret
 	api     *api.Client
 	book    *book
+	buttons bool
+	stories stories
 
 	*pace
 
@@ -103,10 +110,10 @@ func NewBot(o BotOptions) (*Bot, error) {
 		options = append(options, api.OptionAPIURL(strings.TrimSuffix(o.APIURL, "/")+"/"))
 	}
 	return &Bot{
-		voice:   voice{facts: o.Facts, external: o.ExternalURL, traceURL: o.TraceURL},
-		channel: o.Channel, token: o.Token, book: book,
+		voice:   voice{facts: o.Facts, external: o.ExternalURL, traceURL: o.TraceURL, template: o.Template, logger: o.Logger},
+		channel: o.Channel, token: o.Token, book: book, buttons: o.Buttons,
 		api:  api.New(o.Token.reveal(), options...),
-		pace: newPace(o.Logger, o.Registerer),
+		pace: newPace(o.Logger, o.Registerer, false),
 		told: map[string]chan struct{}{},
 	}, nil
 }
@@ -172,7 +179,7 @@ func (b *Bot) Channel(name string) notify.Notifier {
 	if name == "" {
 		name = b.channel
 	}
-	return &botChannel{bot: b, name: name, holds: holds{until: map[string]time.Time{}}}
+	return &botChannel{bot: b, name: name, holds: newHolds(b.pace)}
 }
 
 type botChannel struct {
@@ -203,18 +210,16 @@ func (c *botChannel) Notify(ctx context.Context, alerts ...*alert.Alert) (retry 
 	return true, n.tell(ctx)
 }
 
-// incident names what the alerts are part of.
+// incident names what the alerts are part of: the flow, as service/flow, or the
+// group where they are of several.
 func incident(group string, alerts []*alert.Alert) string {
-	id := alerts[0].Labels[series.ID]
+	service, flow := alerts[0].Labels[series.SLOServ], alerts[0].Labels[series.SLOFlow]
 	for _, a := range alerts {
-		if a.Labels[series.ID] != id {
-			id = ""
+		if flow == "" || a.Labels[series.SLOServ] != service || a.Labels[series.SLOFlow] != flow {
+			return group
 		}
 	}
-	if id == "" {
-		return group
-	}
-	return string(id)
+	return string(service + "/" + flow)
 }
 
 // notice is what there is to tell at one time.
@@ -237,6 +242,15 @@ func (n *notice) severity() slo.Severity {
 
 func (n *notice) tell(ctx context.Context) error {
 	firing := slices.ContainsFunc(n.alerts, func(a *alert.Alert) bool { return !a.Resolved() })
+	var ended time.Time // of the last
+	for _, a := range n.alerts {
+		if a.EndsAt.After(ended) {
+			ended = a.EndsAt
+		}
+	}
+	if !firing && n.bot.book.toldOver(n.key, ended) {
+		return nil
+	}
 	now, known := n.bot.book.get(n.key)
 	before := now.Open
 	severity := n.severity()
@@ -258,9 +272,15 @@ func (n *notice) tell(ctx context.Context) error {
 		s.color, s.headline = amber, "🟠"+strings.TrimPrefix(s.headline, "🟢")
 		s.lines = append(s.lines, line{text: "A ticket stays open: over its longer windows the budget still burns too fast."})
 	}
+	s = n.clickable(s, now)
+	news, told := s.news(now.Told)
+	now.Told = told
 	if known {
 		said, loud := n.event(s, before, firing)
-		if gone, err := n.edit(ctx, &now, s, said, loud); err != nil {
+		if said != "" {
+			news = append([]string{said}, news...)
+		}
+		if gone, err := n.edit(ctx, &now, s, strings.Join(news, "\n"), loud); err != nil {
 			return err
 		} else if gone {
 			known = false
@@ -271,15 +291,12 @@ func (n *notice) tell(ctx context.Context) error {
 			return err
 		}
 	}
-	keep := &now
 	if len(now.Open) == 0 {
-		keep = nil
+		now.Ended = ended
 	}
-	n.remember(keep)
+	n.remember(now)
 	n.picture(ctx, &now, s)
-	if keep != nil {
-		n.remember(keep)
-	}
+	n.remember(now)
 	return nil
 }
 
@@ -301,7 +318,7 @@ func (n *notice) event(s story, before map[slo.Severity]bool, firing bool) (said
 }
 
 // remember puts the incident's message on disk.
-func (n *notice) remember(p *posted) {
+func (n *notice) remember(p posted) {
 	if err := n.bot.book.put(n.key, p); err != nil {
 		// It was told, which matters more than editing it after a restart.
 		n.bot.logger.Error("open Slack messages are not on disk; after a restart they are posted anew", "err", err)
@@ -333,22 +350,27 @@ func (n *notice) edit(ctx context.Context, p *posted, s story, said string, loud
 		err = n.update(ctx, kindText, p, s, "")
 	}
 	if err == nil && said != "" {
-		err = n.request(ctx, kindText, func(ctx context.Context) error {
-			options := []api.MsgOption{
-				api.MsgOptionTS(p.TS), api.MsgOptionText(said, false),
-				api.MsgOptionDisableLinkUnfurl(), api.MsgOptionDisableMediaUnfurl(),
-			}
-			if loud {
-				options = append(options, api.MsgOptionBroadcast())
-			}
-			_, _, err := n.bot.api.PostMessageContext(ctx, p.Channel, options...)
-			return err
-		})
+		err = n.reply(ctx, p, said, loud)
 	}
 	if errors.Is(err, errGone) {
 		return true, nil
 	}
 	return false, err
+}
+
+// reply adds to the message's thread.
+func (n *notice) reply(ctx context.Context, p *posted, said string, loud bool) error {
+	return n.request(ctx, kindText, func(ctx context.Context) error {
+		options := []api.MsgOption{
+			api.MsgOptionTS(p.TS), api.MsgOptionText(said, false),
+			api.MsgOptionDisableLinkUnfurl(), api.MsgOptionDisableMediaUnfurl(),
+		}
+		if loud {
+			options = append(options, api.MsgOptionBroadcast())
+		}
+		_, _, err := n.bot.api.PostMessageContext(ctx, p.Channel, options...)
+		return err
+	})
 }
 
 // update puts the story in the message's place.

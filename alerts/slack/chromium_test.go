@@ -1,6 +1,7 @@
 package slack
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,13 +28,7 @@ var screenshots = flag.String("screenshots", "", "folder to keep pictures of the
 // real browser: nothing may come up on its console, and the chart is there. Run
 // it with -screenshots to see them.
 func TestPictures(t *testing.T) {
-	browser, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("chromium is not installed; want it where CI=true")
-		}
-		t.Skip("chromium is not installed: messages are not looked at in a browser")
-	}
+	browser := chromium(t)
 	began := time.Now().Add(-30 * time.Minute).Truncate(time.Minute)
 	facts := fullFacts()
 	facts.Since, facts.Forecast = began, time.Time{}
@@ -74,35 +70,87 @@ func TestPictures(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				dir := t.TempDir()
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				shot := filepath.Join(dir, "page.png")
-				args := []string{
-					"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-					"--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr", "--timeout=3000",
-					"--user-data-dir=" + filepath.Join(dir, "profile"), "--window-size=700,900", "--screenshot=" + shot, srv.URL,
-				}
-				cmd := exec.CommandContext(ctx, browser, args...)
-				cmd.Env = append(os.Environ(), "HOME="+dir)
-				out, err := cmd.CombinedOutput()
-				if err != nil {
-					t.Fatalf("chromium: %v\n%s", err, out)
-				}
-				if strings.Contains(string(out), "CONSOLE") {
-					t.Errorf("console is not silent:\n%s", out)
-				}
-				if *screenshots != "" {
-					picture, err := os.ReadFile(shot)
-					if err != nil {
-						t.Fatal(err)
-					}
-					if err := os.WriteFile(filepath.Join(*screenshots, by+"-"+kind.name+".png"), picture, 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
+				look(t, browser, srv.URL, by+"-"+kind.name)
 			})
 		}
+	}
+}
+
+// TestScenePictures shows all scenes on one page or, with -screenshots, each on
+// its own.
+func TestScenePictures(t *testing.T) {
+	browser := chromium(t)
+	all := scenes(time.Now())
+	pages := [][]scene{all}
+	if *screenshots != "" {
+		pages = slices.Collect(slices.Chunk(all, 1))
+	}
+	for _, page := range pages {
+		inbox := fakeslack.New(fakeslack.Options{})
+		srv := httptest.NewServer(inbox)
+		for _, s := range page {
+			payload, err := encode(s.voice().tell(s.alerts, s.again).message("#shop"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := srv.Client().Post(srv.URL+"/services/T0/B0/x", "application/json", bytes.NewReader(payload))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("%s: status %d, want it taken", s.name, resp.StatusCode)
+			}
+		}
+		look(t, browser, srv.URL, "scene-"+page[0].name)
+		srv.Client().CloseIdleConnections()
+		srv.Close()
+	}
+}
+
+func chromium(t *testing.T) (browser string) {
+	t.Helper()
+	browser, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("chromium is not installed; want it where CI=true")
+		}
+		t.Skip("chromium is not installed: messages are not looked at in a browser")
+	}
+	return browser
+}
+
+// look opens a page, whose console has to be silent, and keeps its picture where
+// pictures are wanted.
+func look(t *testing.T, browser, address, name string) {
+	t.Helper()
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	shot := filepath.Join(dir, "page.png")
+	args := []string{
+		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+		"--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr", "--timeout=3000",
+		"--user-data-dir=" + filepath.Join(dir, "profile"), "--window-size=700,900", "--screenshot=" + shot, address,
+	}
+	cmd := exec.CommandContext(ctx, browser, args...)
+	cmd.Env = append(os.Environ(), "HOME="+dir)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("chromium: %v\n%s", err, out)
+	}
+	if strings.Contains(string(out), "CONSOLE") {
+		t.Errorf("console is not silent:\n%s", out)
+	}
+	if *screenshots == "" {
+		return
+	}
+	picture, err := os.ReadFile(shot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(*screenshots, name+".png"), picture, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -97,6 +97,9 @@ func (s story) blocks(form linkForm, file string) ([]api.Block, api.Attachment) 
 	if len(s.links) > 0 {
 		body = append(body, s.linkBlock(form))
 	}
+	if s.actions != nil {
+		body = append(body, s.actions)
+	}
 	if s.footer != "" {
 		body = append(body, api.NewContextBlock("", mrkdwn(s.footer)))
 	}

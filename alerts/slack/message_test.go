@@ -76,8 +76,9 @@ func fullFacts() Facts {
 	f := someFacts()
 	f.Forecast = fired.Add(10 * time.Hour)
 	f.Where = []Culprit{
-		{"service.version", "1.42.0", 0.94, 0.31, fired.Add(-5 * time.Minute)},
-		{"error.type", "ECONNRESET payments", 0.88, 0.02, time.Time{}},
+		{Attribute: "service.version", Value: "1.42.0", Bad: 0.94, Normal: 0.31, Since: fired.Add(-5 * time.Minute)},
+		{Attribute: "error.type", Value: "ECONNRESET", WithAttribute: "peer.service", WithValue: "payments", Bad: 0.88, Normal: 0.02},
+		{Attribute: "http.response.status_code", Value: "503", Bad: 0.98, Symptom: true},
 	}
 	id := func(start string) string { return start + strings.Repeat("0", 28) }
 	f.Traces = []Trace{
@@ -87,7 +88,11 @@ func fullFacts() Facts {
 		{ID: id("ffff"), Status: "500", Bad: true},
 		{ID: id("22e1"), Duration: 140 * time.Millisecond, Typical: true},
 	}
-	f.Hints = []string{"event loop lag of web-3: 12 ms → 840 ms", "payments.example fails 61 % of calls"}
+	f.Hints = []Hint{
+		{Text: "version 1.42.0 was deployed", At: fired.Add(-5 * time.Minute)},
+		{Text: "the event loop of web-3 lags 840 ms (normally 12 ms)", At: fired},
+		{Text: "payments.example fails 61 % of calls"},
+	}
 	f.Place = "slos.yaml:6"
 	return f
 }
@@ -290,9 +295,10 @@ func TestHostileText(t *testing.T) {
 	facts := someFacts()
 	facts.Excluded, facts.ExcludedUntil, facts.Place = hostile, time.Now().Add(time.Hour), hostile
 	for range 30 {
-		facts.Where = append(facts.Where, Culprit{hostile, hostile, 0.9, 0.1, fired})
+		pair := Culprit{Attribute: hostile, Value: hostile, WithAttribute: hostile, WithValue: hostile, Bad: 0.9, Normal: 0.1, Since: fired}
+		facts.Where = append(facts.Where, pair, Culprit{Attribute: hostile, Value: hostile, Bad: 0.9, Symptom: true})
 		facts.Traces = append(facts.Traces, Trace{ID: hostile, Bad: true, Status: hostile}, Trace{ID: "../" + hostile, Typical: true})
-		facts.Hints = append(facts.Hints, hostile)
+		facts.Hints = append(facts.Hints, Hint{Text: hostile, At: fired})
 	}
 	alerts := make([]*alert.Alert, 500)
 	for i := range alerts {
@@ -344,6 +350,12 @@ func TestHostileText(t *testing.T) {
 	}
 }
 
+var (
+	ours = regexp.MustCompile(`<https://(wiki|slo|traces)\.example/[^<>| ]*\|(Runbook|Dashboard|Silence|Traces|Alerts|[0-9,]+ more|[0-9a-f]{4}…)>|` +
+		`<!date\^[0-9]+\^[{}_a-z ]+\|[A-Za-z0-9: ]+>`)
+	bold = regexp.MustCompile(`(?m)^\*(Hit|Bad|Budget|Where|Symptoms|Also|Also failing|Also slow|Also burning|Recovered|Traffic|Traces|Excluded|Outage|Evidence|Held|Quiet|Again|Reopened|Learning):\*`)
+)
+
 // inert reports markup in a payload that is not ours: what may stand between <
 // and > are times and the links of these tests.
 func inert(t *testing.T, payload []byte) {
@@ -352,9 +364,6 @@ func inert(t *testing.T, payload []byte) {
 	if err := json.Unmarshal(payload, &m); err != nil {
 		t.Fatal(err)
 	}
-	ours := regexp.MustCompile(`<https://(wiki|slo|traces)\.example/[^<>| ]*\|(Runbook|Dashboard|Silence|Traces|[0-9a-f]{4}…)>|` +
-		`<!date\^[0-9]+\^[{}_a-z ]+\|[A-Za-z0-9: ]+>`)
-	bold := regexp.MustCompile(`(?m)^\*(Hit|Bad|Budget|Where|Also|Traces|Excluded):\*`)
 	walk(m, func(object map[string]any) {
 		if object["type"] != "mrkdwn" {
 			return
@@ -514,6 +523,7 @@ func TestWords(t *testing.T) {
 		{"gone at once", ends(availability(), 0.0001, 1000, fired), "budget gone within a minute"},
 		{"lasts", ends(availability(), 0.46, 1, fired), ""},
 		{"spent", ends(availability(), -0.1, 0.2, fired), "budget spent"},
+		{"markup", datum("*a* *b* `c` snake_case _d_ 2*3 ~x~"), "∗a∗ ∗b∗ ˋcˋ snake_case ˍdˍ 2*3 ∼x∼"},
 		{"cut", cut("äöü€", 3), "äö…"},
 		{"not cut", cut("äöü€", 4), "äöü€"},
 	} {

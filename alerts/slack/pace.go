@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,7 @@ import (
 type pace struct {
 	logger   *slog.Logger
 	requests *prometheus.CounterVec
+	retried  atomic.Int64 // how often Retry was called
 
 	// turn holds a token while nobody sends. Whoever has it owns the fields
 	// below.
@@ -28,21 +30,27 @@ type pace struct {
 	failing time.Time // the first of them; zero when the last try succeeded
 }
 
-func newPace(logger *slog.Logger, registerer prometheus.Registerer) *pace {
+// newPace returns the pace of requests to Slack or, for standIn, to the receiver
+// that stands in for it, which counts by names of its own.
+func newPace(logger *slog.Logger, registerer prometheus.Registerer, standIn bool) *pace {
+	who, requests, age := "Slack", "slowburn_slack_requests_total", "slowburn_notification_age_seconds"
+	if standIn {
+		who, requests, age = "the fallback", "slowburn_fallback_requests_total", "slowburn_fallback_age_seconds"
+	}
 	p := &pace{
 		logger: logger,
 		turn:   make(chan struct{}, 1),
 		requests: promauto.With(registerer).NewCounterVec(prometheus.CounterOpts{
-			Name: "slowburn_slack_requests_total",
-			Help: "Requests to Slack: delivered, limited (429), refused (other 4xx and redirects) or failed.",
+			Name: requests,
+			Help: "Requests to " + who + ": delivered, limited (429), refused (other 4xx and redirects) or failed.",
 		}, []string{"outcome"}),
 	}
 	for o := range outcomeCount {
 		p.requests.WithLabelValues(o.String())
 	}
 	promauto.With(registerer).NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "slowburn_notification_age_seconds",
-		Help: "How long messages have been waiting because Slack does not take them; 0 when it does.",
+		Name: age,
+		Help: "How long messages have been waiting because " + who + " does not take them; 0 when it does.",
 	}, func() float64 {
 		if since := p.FailingSince(); !since.IsZero() {
 			return time.Since(since).Seconds()
@@ -60,6 +68,10 @@ func (p *pace) FailingSince() time.Time {
 	defer p.mu.Unlock()
 	return p.failing
 }
+
+// Retry lets what was refused be tried again at once, for when somebody may have
+// mended it. What is being held back then goes out within a minute.
+func (p *pace) Retry() { p.retried.Add(1) }
 
 // take waits for the turn to send, and until the next request may go out. Who
 // has it calls done.
@@ -143,14 +155,23 @@ func (p *pace) settle(a answer) {
 
 // holds are messages of a channel that Slack refused.
 type holds struct {
+	pace *pace
+
 	mu    sync.Mutex
+	tried int64                // pace.retried at the last look
 	until map[string]time.Time // by group, "" for all: no try before
 }
+
+func newHolds(p *pace) holds { return holds{pace: p, until: map[string]time.Time{}} }
 
 // held returns until when a group of the channel has to wait.
 func (h *holds) held(group string) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if n := h.pace.retried.Load(); n != h.tried {
+		h.tried = n
+		clear(h.until)
+	}
 	all, one := h.until[""], h.until[group]
 	if all.After(one) {
 		return all

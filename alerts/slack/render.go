@@ -19,6 +19,9 @@ type RenderOptions struct {
 	ExternalURL *url.URL
 	TraceURL    string
 
+	// Template is the user's own wording; nil for ours.
+	Template *Template
+
 	// Again says that nothing has changed since the alerts were last told.
 	Again bool
 }
@@ -41,7 +44,13 @@ func Render(o RenderOptions, alerts ...*alert.Alert) (r Rendered, err error) {
 		return r, fmt.Errorf("slack: trace URL: %w", err)
 	}
 	v := voice{facts: o.Facts, external: o.ExternalURL, traceURL: o.TraceURL}
-	s := v.tell(alerts, o.Again)
+	alerts = worstFirst(alerts)
+	s := v.ours(alerts, o.Again)
+	if o.Template != nil {
+		if s, err = o.Template.tell(s, v.data(s, alerts, o.Again)); err != nil {
+			return r, err
+		}
+	}
 	r.Text = s.text()
 	if r.Webhook, err = encode(s.message(o.Channel)); err != nil {
 		return r, err

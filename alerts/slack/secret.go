@@ -49,6 +49,10 @@ func ReadSecret(path string) (Secret, error) {
 // Empty reports whether there is no secret.
 func (s Secret) Empty() bool { return s.reveal() == "" }
 
+// Reveal returns the text, for what sends it to where it belongs and shows it to
+// nobody.
+func (s Secret) Reveal() string { return s.reveal() }
+
 func (s Secret) reveal() string {
 	if s.text == nil {
 		return ""

@@ -3,17 +3,16 @@ package slack
 import (
 	"cmp"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/prometheus/alertmanager/alert"
 	"github.com/prometheus/common/model"
+	api "github.com/slack-go/slack"
 
 	"github.com/slowburn-slo/slowburn/alerts/slack/chart"
 	"github.com/slowburn-slo/slowburn/internal/words"
@@ -48,6 +47,24 @@ type Facts struct {
 	ExcludedUntil time.Time
 	Excluded      string
 
+	// What the judge says of the verdict. Each is about an alert that fires,
+	// and zero where it does not apply.
+	Evidence   Evidence
+	Held       Held
+	Quiet      Quiet
+	Outage     Outage
+	Recurrence Recurrence
+
+	// Reopened is when the incident was taken for over before it went on.
+	Reopened time.Time
+
+	// Learning is for how long the objective has been watched, as long as that
+	// is less than the long window of its alert.
+	Learning time.Duration
+
+	// Traffic is what comes of the flow, for the alert that it does not come.
+	Traffic Traffic
+
 	// Where are the attributes that set bad events apart from good ones, the
 	// most telling first.
 	Where []Culprit
@@ -56,9 +73,9 @@ type Facts struct {
 	// ones to compare them with.
 	Traces []Trace
 
-	// Hints are sentences about what else moved, such as an event loop that
-	// lags or a dependency that fails.
-	Hints []string
+	// Hints are what else moved, such as an event loop that lags or a
+	// dependency that fails, the most telling first.
+	Hints []Hint
 
 	// Place is where the objective is written: file:line.
 	Place string
@@ -67,12 +84,24 @@ type Facts struct {
 	Chart *chart.Data
 }
 
-// Culprit is an attribute whose value is more frequent among bad events than
-// among others.
+// Culprit is an attribute whose value, or a pair of attributes whose values
+// together, are more frequent among bad events than among others.
 type Culprit struct {
-	Attribute, Value string
-	Bad, Normal      float64   // the share of bad, and of other, events with that value, in [0, 1]
-	Since            time.Time // when the value was first seen; zero: it always was there
+	Attribute, Value         string
+	WithAttribute, WithValue string // the other of a pair; empty otherwise
+
+	Bad, Normal float64   // the share of bad, and of other, events with that value, in [0, 1]
+	Since       time.Time // when the value was first seen; zero: it always was there
+
+	// Symptom is what failing looks like, such as a status code, rather than
+	// where it happens.
+	Symptom bool
+}
+
+// Hint is something else that moved.
+type Hint struct {
+	Text string    // a clause, such as "the event loop of web-3 lags 840 ms (normally 12 ms)"
+	At   time.Time // when it began; zero when that is not known
 }
 
 // Trace is one request to look at.
@@ -83,6 +112,47 @@ type Trace struct {
 	Status   string // how it ended, such as 500; empty when that says nothing
 	Bad      bool
 	Typical  bool // one to compare bad ones with
+}
+
+// Evidence is what a verdict on little traffic rests on: Bad of Total events,
+// and the probability, in (0, 1), that they are more than the limit allows.
+type Evidence struct {
+	Bad, Total uint64
+	Sure       float64
+}
+
+// Held is an alert that is kept although nobody knows whether it still burns.
+type Held struct {
+	Since time.Time     // no data came since
+	Good  time.Duration // of good data have to come before it can end
+}
+
+// Quiet is an alert that burns no more and is kept for a while, so that an
+// incident that comes and goes is one.
+type Quiet struct {
+	Since  time.Time
+	Closes time.Time // when it ends if it stays quiet
+}
+
+// Outage is that (nearly) everything fails: Bad of the Total events in the
+// time In.
+type Outage struct {
+	Bad, Total uint64
+	In         time.Duration
+}
+
+// Recurrence is how often the SLO burned lately, this time included.
+type Recurrence struct {
+	Times int
+	In    time.Duration
+}
+
+// Traffic is how many requests of a flow came in the time In, and how many
+// usually come at this time of the week.
+type Traffic struct {
+	Since      time.Time // when they stopped
+	Got, Usual uint64
+	In         time.Duration
 }
 
 // Annotations of the alerts, as the rules write them.
@@ -107,6 +177,7 @@ const (
 
 	// Of one message. A fourth culprit or trace is one nobody reads at night.
 	maxCulprits = 3
+	maxSymptoms = 2
 	maxBad      = 3
 	maxTypical  = 1
 	maxHints    = 3
@@ -121,6 +192,9 @@ type voice struct {
 	facts    func(string, time.Time) (Facts, bool)
 	external *url.URL
 	traceURL string // with traceID in it; empty: traces have no links
+
+	template *Template    // nil: our words
+	logger   *slog.Logger // of a template that fails
 }
 
 // traceID stands for the trace in the address of a trace.
@@ -147,8 +221,10 @@ type story struct {
 	reasons  []line // where to look
 	more     []line // other alerts
 	links    []target
+	actions  *api.ActionBlock // buttons that do something; nil without
 	footer   string
 	chart    *chart.Data
+	marks    []mark // what its thread tells once
 }
 
 // line is one fact, with a label or without.
@@ -160,67 +236,90 @@ type target struct {
 	url  string
 }
 
-// tell returns the story of the alerts of one group, of which there is at least
-// one. again says that nothing has changed since it was last told.
+// tell returns the story of the alerts of one message, of which there is at
+// least one: in the words of the user's template or, where there is none or it
+// fails, in ours. again says that nothing has changed since it was last told.
 func (v *voice) tell(alerts []*alert.Alert, again bool) story {
-	alerts = slices.Clone(alerts)
-	slices.SortStableFunc(alerts, func(a, b *alert.Alert) int { return cmp.Compare(rank(a), rank(b)) })
-	out := v.story(alerts[0], again)
-	if len(alerts) == 1 {
-		return out
+	alerts = worstFirst(alerts)
+	ours := v.ours(alerts, again)
+	ours.late(alerts)
+	if v.template == nil {
+		return ours
 	}
-	out.headline += fmt.Sprintf(" · and %d more", len(alerts)-1)
-	for _, a := range alerts[1:min(len(alerts), maxAlerts)] {
-		out.more = append(out.more, line{text: "• " + v.story(a, again).headline})
+	theirs, err := v.template.tell(ours, v.data(ours, alerts, again))
+	if err != nil {
+		v.logger.Warn("a Slack message goes in slowburn's own words", "err", err)
 	}
-	if n := len(alerts) - maxAlerts; n > 0 {
-		out.more = append(out.more, line{text: fmt.Sprintf("and %d more", n)})
-	}
-	return out
+	return theirs
 }
 
-// rank orders alerts by how much they matter.
-func rank(a *alert.Alert) int {
-	switch {
-	case a.Resolved():
-		return 2
-	case a.Labels[series.Severity] == model.LabelValue(slo.Page):
-		return 0
+// ours is the story of one SLO, of several SLOs of a flow, or of many flows, in
+// our words. The worst alert is the first.
+func (v *voice) ours(alerts []*alert.Alert, again bool) story {
+	switch flows := byFlow(alerts); {
+	case len(alerts) == 1:
+		return v.story(alerts[0], again)
+	case len(flows) == 1:
+		return v.several(alerts, again)
 	default:
-		return 1
+		return v.storm(flows, again)
 	}
 }
 
+// story tells one alert.
 func (v *voice) story(a *alert.Alert, again bool) story {
-	id := string(a.Labels[series.ID])
-	if id == "" {
+	if subjectOf(a) == other {
 		return foreign(a)
 	}
-	facts, known := v.facts(id, a.StartsAt)
-	s := told{alert: a, facts: facts, known: known, again: again}
-	out := story{footer: s.footer(), color: amber, chart: facts.Chart}
+	return v.look(a, again).story(v)
+}
+
+// look asks what is known of an alert of ours.
+func (v *voice) look(a *alert.Alert, again bool) told {
+	s := told{alert: a, again: again}
+	id := string(a.Labels[series.ID])
+	if subjectOf(a) == traffic {
+		id = string(a.Labels[series.SLOServ] + "/" + a.Labels[series.SLOFlow])
+	}
+	s.facts, s.known = v.facts(id, a.StartsAt)
+	return s
+}
+
+func (s told) story(v *voice) story {
+	out := story{footer: s.footer(), color: amber, chart: s.facts.Chart}
 	switch {
-	case a.Resolved():
+	case s.alert.Resolved():
 		out.color = green
-		out.headline, out.lines = s.recovered()
 		if out.chart != nil {
 			over := *out.chart
-			over.Ended = a.EndsAt
+			over.Ended = s.alert.EndsAt
 			out.chart = &over
 		}
 	case s.page():
 		out.color = red
-		fallthrough
+	}
+	switch subjectOf(s.alert) {
+	case traffic:
+		out.headline, out.lines = s.traffic()
+	case spent:
+		out.headline, out.lines = s.spent()
+	case runsOut:
+		out.headline, out.lines = s.runsOut()
 	default:
-		out.headline, out.lines = s.burning()
+		if s.alert.Resolved() {
+			out.headline, out.lines = s.recovered()
+		} else {
+			out.headline, out.lines = s.burning()
+		}
 	}
 	traces, worst := s.traces(v.traceURL)
-	for _, l := range []line{{"Where", s.where()}, {"Also", s.hints()}, {"Traces", traces}} {
+	for _, l := range []line{{"Where", s.where(false)}, {"Symptoms", s.where(true)}, {"Also", s.hints()}, {"Traces", traces}} {
 		if l.text != "" {
 			out.reasons = append(out.reasons, l)
 		}
 	}
 	out.links = s.links(v.external, worst)
+	out.marks = s.marks()
 	return out
 }
 
@@ -246,6 +345,9 @@ type told struct {
 	facts Facts
 	known bool // facts are
 	again bool
+
+	// besides is how else the flow ails: what other objectives of it say.
+	besides []string
 }
 
 func (s told) label(name string) string { return datum(s.alert.Labels[model.LabelName(name)]) }
@@ -309,21 +411,25 @@ func (s told) bad(share float64) string {
 
 // cost says what the incident hit: 412 requests failed, 1 minute was stale.
 func (s told) cost() string {
-	were := " were "
-	if s.facts.Bad == 1 {
-		were = " was "
+	return words.Units(s.facts.Bad, s.facts.Objective.Unit()) + " " + s.went(s.facts.Bad)
+}
+
+// went says what became of n bad events: failed, were slow, was stale.
+func (s told) went(n uint64) string {
+	were := "were "
+	if n == 1 {
+		were = "was "
 	}
 	switch {
 	case s.facts.Objective.Kind == slo.Fresh:
-		were += "stale"
+		return were + "stale"
 	case !s.requests():
-		were += "bad"
+		return were + "bad"
 	case s.facts.Objective.Kind == slo.FasterThan:
-		were += "slow"
+		return were + "slow"
 	default:
-		were = " failed"
+		return "failed"
 	}
-	return words.Units(s.facts.Bad, s.facts.Objective.Unit()) + were
 }
 
 // counted reports whether single events are known, not only their share.
@@ -331,9 +437,12 @@ func (s told) counted() bool { return s.facts.Objective.Query.Ratio == "" }
 
 // flow returns the flow's name as a sentence begins.
 func (s told) flow() string {
-	name := cmp.Or(s.label(series.SLOFlow), s.label(series.SLOName), s.label(series.ID))
-	first, size := utf8.DecodeRuneInString(name)
-	return string(unicode.ToUpper(first)) + name[size:]
+	return upper(s.name())
+}
+
+// name returns the flow's name as it is written.
+func (s told) name() string {
+	return cmp.Or(s.label(series.SLOFlow), s.label(series.SLOName), s.label(series.ID))
 }
 
 // objective returns the promise in words.
@@ -368,30 +477,29 @@ func (s told) burning() (headline string, details []line) {
 	tier, known := s.tier()
 	pace, share, paced := s.pace(tier)
 	over := !s.page() && paced && pace <= 1
-
-	still := ""
-	if s.again {
-		still = "still "
-	}
-	sign, what := "🔴 ", "is "+still+s.ails()
+	rest := []string{}
 	switch {
+	case s.doubt() != "":
+		if known && paced && s.facts.Quiet.Since.IsZero() {
+			rest = append(rest, s.bad(share))
+		}
+		rest = append(rest, s.doubt())
+	case s.facts.Outage.Total > 0:
+		rest = append(rest, s.outage())
 	case over:
-		sign, what = "🟠 ", "spent its error budget too fast"
-	case !s.page():
-		sign, what = "🟠 ", still+"spends its error budget too fast"
-	}
-	head := []string{sign + s.flow() + " " + what}
-	switch {
-	case over:
-		head = append(head, s.left())
+		rest = append(rest, s.left())
 	case known && paced:
-		head = append(head, s.bad(share), ends(s.facts.Objective, s.facts.BudgetLeft, pace, time.Now()))
+		rest = append(rest, s.bad(share), ends(s.facts.Objective, s.facts.BudgetLeft, pace, time.Now()))
 	}
+	head := append([]string{s.sign() + s.flow() + " " + s.does(over)}, rest...)
 
 	promise := []string{s.objective()}
-	if known {
+	switch {
+	case known && s.facts.Outage.Total > 0: // it pages before a burn rate does
+		promise = append(promise, s.rates(tier))
+	case known:
 		promise = append(promise, s.rates(tier), s.limit(times(tier.Factor)))
-	} else {
+	default:
 		promise = append(promise, s.notedRates(), s.notedLimit())
 	}
 	add := func(label string, parts ...string) {
@@ -402,7 +510,10 @@ func (s told) burning() (headline string, details []line) {
 	add("", promise...)
 	if s.known {
 		add(s.hit())
-		add("Budget", s.budget(), s.forecast(pace, paced && !over))
+		add("Budget", s.budget(), s.forecast(pace, paced && !over && s.doubt() == ""))
+	}
+	for _, l := range s.judgement() {
+		add(l.label, l.text)
 	}
 	if until := s.facts.ExcludedUntil; !until.IsZero() {
 		add("Excluded", "what happens until "+clock(until)+" does not count", datum(s.facts.Excluded))
@@ -559,11 +670,22 @@ func (s told) forecast(pace float64, paced bool) string {
 }
 
 // where names the attributes that set bad events apart: 94 % on
-// service.version 1.42.0 (normally 31 %), since 13:58.
-func (s told) where() string {
+// service.version 1.42.0 (normally 31 %), since 13:58; or what they look like:
+// 98 % have http.response.status_code 503.
+func (s told) where(symptoms bool) string {
+	most, verb := maxCulprits, "on"
+	if symptoms {
+		most, verb = maxSymptoms, "have"
+	}
 	var out []string
-	for _, c := range s.facts.Where[:min(len(s.facts.Where), maxCulprits)] {
-		text := fmt.Sprintf("%s on %s %s (normally %s)", percent(c.Bad), short(c.Attribute), short(c.Value), percent(c.Normal))
+	for _, c := range s.facts.Where {
+		if c.Symptom != symptoms || len(out) == most {
+			continue
+		}
+		text := fmt.Sprintf("%s %s %s", percent(c.Bad), verb, c.what())
+		if !symptoms || c.Normal >= 0.00005 {
+			text += fmt.Sprintf(" (normally %s)", percent(c.Normal))
+		}
 		if !c.Since.IsZero() {
 			text += ", since " + clock(c.Since)
 		}
@@ -572,11 +694,28 @@ func (s told) where() string {
 	return join(out)
 }
 
-// hints writes what else moved.
+// what names the attribute and its value, or both of a pair.
+func (c Culprit) what() string {
+	text := short(c.Attribute) + " " + short(c.Value)
+	if c.WithAttribute != "" {
+		text += " with " + short(c.WithAttribute) + " " + short(c.WithValue)
+	}
+	return text
+}
+
+// hints writes what else moved, and how long before the incident.
 func (s told) hints() string {
 	var out []string
 	for _, h := range s.facts.Hints[:min(len(s.facts.Hints), maxHints)] {
-		out = append(out, datum(h))
+		text := datum(h.Text)
+		switch before := s.facts.Since.Sub(h.At); {
+		case h.At.IsZero():
+		case s.facts.Since.IsZero() || before < 0:
+			text += ", since " + clock(h.At)
+		default:
+			text += ", " + words.Span(before) + " before"
+		}
+		out = append(out, text)
 	}
 	return join(out)
 }

@@ -29,9 +29,6 @@ func datum[T ~string](text T) string { return tame(string(text), maxDatum) }
 func short(text string) string { return tame(text, maxShort) }
 
 var (
-	// edge is a sign of markup where a formatted run could begin or end.
-	edge = regexp.MustCompile("(^|[^\\pL\\pN])([*_~]+)|([*_~]+)([^\\pL\\pN]|$)|`")
-
 	emoji = regexp.MustCompile(`:([a-z0-9_+'-]*[a-z_+'-][a-z0-9_+'-]*):`)
 
 	// twins look like the signs they stand for and mean nothing to Slack,
@@ -51,9 +48,38 @@ func tame(text string, most int) string {
 		}
 	}, text)
 	text = cut(strings.TrimSpace(text), most)
-	text = edge.ReplaceAllStringFunc(text, twins.Replace)
+	text = deaden(text)
 	text = emoji.ReplaceAllString(text, "꞉$1꞉")
 	return escaper.Replace(text)
+}
+
+// deaden puts twins in the place of signs of markup where a formatted run could
+// begin or end: next to anything but letters and figures.
+func deaden(text string) string {
+	word := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) }
+	runes := []rune(text)
+	var b strings.Builder
+	for i := 0; i < len(runes); {
+		end := i
+		for end < len(runes) && strings.ContainsRune("*_~", runes[end]) {
+			end++
+		}
+		inside := i > 0 && end < len(runes) && word(runes[i-1]) && word(runes[end])
+		switch signs := string(runes[i:end]); {
+		case end == i && runes[i] == '`':
+			b.WriteString(twins.Replace("`"))
+			end++
+		case end == i:
+			b.WriteRune(runes[i])
+			end++
+		case inside:
+			b.WriteString(signs)
+		default:
+			b.WriteString(twins.Replace(signs))
+		}
+		i = end
+	}
+	return b.String()
 }
 
 // cut shortens text to at most n characters, the last of which then is …

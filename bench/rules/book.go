@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -12,28 +11,30 @@ import (
 	"github.com/prometheus/prometheus/tsdb"
 
 	"github.com/slowburn-slo/slowburn/slo"
+	"github.com/slowburn-slo/slowburn/slo/judge"
 	"github.com/slowburn-slo/slowburn/slo/ledger"
 	"github.com/slowburn-slo/slowburn/slo/series"
 )
 
 // book is the ledger and the series that the collector writes of it: two
-// counters, eight ratios, four counts of bad events and seven more for each SLO.
+// counters, eight ratios and seven more for each SLO, and two while it alerts.
 // It learns of every request when it happens: no scrape and no restart lies
 // between.
 type book struct {
 	ids    []identity
 	slos   []slo.SLO
 	ledger *ledger.Ledger
-	out    []*account // by SLO
+	judges []*judge.Judge // by SLO
+	out    []*account     // as well
 }
 
 // account are the series of an SLO.
 type account struct {
 	counters []*one
-	ratios   []*one // as the SLO's windows
-	bad      []*one // as well; nil: no alert judges by it
-	moving   []*one // burn rates and the budget that is left
-	steady   []*one // what follows from the configuration
+	ratios   []*one  // as the SLO's windows
+	alerts   [2]*one // the burn rates that page and make a ticket
+	moving   []*one  // burn rates and the budget that is left
+	steady   []*one  // what follows from the configuration
 
 	steadied time.Time // when steady was written
 }
@@ -55,14 +56,11 @@ func newBook(ids []identity) *book {
 		a.counters = []*one{of(series.Events), of(series.Errors)}
 		for _, w := range s.Objective.Windows() {
 			a.ratios = append(a.ratios, of(series.ErrorRatio(w), series.Window, series.WindowName(w)))
-			var bad *one
-			if slices.ContainsFunc(s.Objective.Tiers, func(t slo.Tier) bool { return t.Long == w }) {
-				bad = of(series.ErrorsOver(w))
-			}
-			a.bad = append(a.bad, bad)
 		}
+		a.alerts = [2]*one{of(series.PageBurnRate), of(series.TicketBurnRate)}
 		a.moving = []*one{of(series.CurrentBurnRate), of(series.PeriodBurnRate), of(series.BudgetRemaining)}
 		a.steady = []*one{of(series.Objective), of(series.ErrorBudget), of(series.PeriodDays), {labels: series.InfoLabels(s, "bench")}}
+		b.judges = append(b.judges, judge.New(s))
 		b.out = append(b.out, a)
 	}
 	return b
@@ -93,7 +91,7 @@ func (b *book) add(i int) {
 // forget lets go of the storage that was written to, for another.
 func (b *book) forget() {
 	for _, a := range b.out {
-		for _, list := range [][]*one{a.counters, a.ratios, a.bad, a.moving, a.steady} {
+		for _, list := range [][]*one{a.counters, a.ratios, a.alerts[:], a.moving, a.steady} {
 			for _, s := range list {
 				if s != nil {
 					s.ref = 0
@@ -125,15 +123,15 @@ func (b *book) write(ctx context.Context, db *tsdb.DB, i int, all bool) error {
 		}
 		put(a.counters[0], float64(state.Events), true)
 		put(a.counters[1], float64(state.Errors), true)
+		verdict := b.judges[k].Step(at, state, 0)
 		if !all {
 			continue
 		}
+		put(a.alerts[0], verdict.Page.Burn, verdict.Page.Firing)
+		put(a.alerts[1], verdict.Ticket.Burn, verdict.Ticket.Firing)
 		for i, w := range state.Windows {
 			ratio, has := w.Ratio()
 			put(a.ratios[i], ratio, has)
-			if a.bad[i] != nil {
-				put(a.bad[i], math.Ceil(w.Bad), w.Bad > 0)
-			}
 		}
 		now, has := state.Windows[0].Ratio()
 		put(a.moving[0], slo.BurnRate(now, o.Target), has)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/url"
 	"os"
@@ -48,10 +49,15 @@ type previewConfig struct {
 	bot      bool
 	external string
 	traceURL string
+	template string
 }
 
-// previewKinds are the messages of an incident, in its order, and a storm.
-var previewKinds = []string{"ticket", "page", "resolved", "storm"}
+// incidentKinds are the messages of an incident, in its order; previewKinds are
+// all that can be shown.
+var (
+	incidentKinds = []string{"ticket", "page", "resolved"}
+	previewKinds  = append(incidentKinds[:3:3], "latency", "outage", "held", "several", "storm", "traffic", "spent", "runs_out")
+)
 
 func newPreview() *cobra.Command {
 	var c previewConfig
@@ -67,8 +73,16 @@ owners, channels, runbooks and links are yours. Nothing is sent.
   png   the chart that a bot adds to the message
 
 An incident begins as a ticket while the budget burns slowly; it is a page where
-it burns fast. --kind latency is the page of an objective on latency, storm is
-the one message for many flows that fail together.`,
+it burns fast. Other kinds are shown when they are asked for:
+
+  latency   the page of an objective on latency
+  outage    the page when everything fails, before a burn rate can tell
+  held      a page whose data has stopped
+  several   the page of a flow whose objectives all burn
+  storm     the one message for many flows that fail together
+  traffic   a ticket: requests that usually come do not
+  spent     a ticket: most of a budget is spent
+  runs_out  a ticket: a budget will be gone before its period ends`,
 		Example: `  slowburn alerts preview --slos slos.yaml
   slowburn alerts preview --slos slos.yaml --flow checkout --kind page
   slowburn alerts preview --slos slos.yaml --flow checkout --objective availability --kind page --format png --out page.png
@@ -83,11 +97,12 @@ the one message for many flows that fail together.`,
 	f.StringArrayVar(&c.slos, "slos", nil, "file or directory of flows and objectives; may be given several times (required)")
 	f.StringVar(&c.flow, "flow", "", "only this flow, as checkout or shop/checkout (default all)")
 	f.StringVar(&c.slo, "objective", "", "only this objective, by its name, as availability or latency-300ms (default all)")
-	f.StringVar(&c.kind, "kind", "", "page, ticket, resolved, latency or storm (default ticket, page and resolved)")
+	f.StringVar(&c.kind, "kind", "", "one of "+strings.Join(previewKinds, ", ")+" (default ticket, page and resolved)")
 	f.StringVar(&c.format, "format", "text", "text, json or png")
 	f.StringVar(&c.out, "out", "", "file to write to (default standard output)")
 	f.BoolVar(&c.bot, "bot", false, "json: as a bot sends it, rather than a webhook")
 	f.StringVar(&c.external, "external-url", "http://localhost:9595", "where people reach slowburn, for the links")
+	f.StringVar(&c.template, "slack-template", "", "file with your own wording of messages, a Go template (docs/slack.md)")
 	f.StringVar(&c.traceURL, "trace-url", "", "address of a trace with {trace_id} in it, for the links, e.g. https://grafana.example/explore?trace={trace_id}")
 	return cmd
 }
@@ -100,8 +115,8 @@ func preview(c previewConfig, now time.Time, stdout, stderr io.Writer) error {
 	if !slices.Contains([]string{"text", "json", "png"}, c.format) {
 		return fmt.Errorf("--format: %q is not a choice; want text, json or png", c.format)
 	}
-	if c.kind != "" && c.kind != "latency" && !slices.Contains(previewKinds, c.kind) {
-		return fmt.Errorf("--kind: %q is not a choice; want page, ticket, resolved, latency or storm", c.kind)
+	if c.kind != "" && !slices.Contains(previewKinds, c.kind) {
+		return fmt.Errorf("--kind: %q is not a choice; want one of %s", c.kind, strings.Join(previewKinds, ", "))
 	}
 	if c.bot && c.format != "json" {
 		return fmt.Errorf("--bot is there with --format %s; want json", c.format)
@@ -124,10 +139,16 @@ func preview(c previewConfig, now time.Time, stdout, stderr io.Writer) error {
 	if c.format == "png" && len(shown) > 1 {
 		return fmt.Errorf("--format png is one picture, and %d messages are meant; want --flow, --objective and --kind that leave one", len(shown))
 	}
+	var wording *slack.Template
+	if c.template != "" {
+		if wording, err = slack.ParseTemplate(c.template); err != nil {
+			return fmt.Errorf("--slack-template: %w", err)
+		}
+	}
 	var out bytes.Buffer
 	for i, p := range shown {
 		r, err := slack.Render(slack.RenderOptions{
-			Channel: p.channel, ExternalURL: external, TraceURL: c.traceURL,
+			Channel: p.channel, ExternalURL: external, TraceURL: c.traceURL, Template: wording,
 			Facts: func(id string, _ time.Time) (slack.Facts, bool) { f, ok := p.facts[id]; return f, ok },
 		}, p.alerts...)
 		if err != nil {
@@ -200,39 +221,87 @@ func (c previewConfig) messages(flows []slo.Flow, now time.Time) ([]previewed, e
 		}
 	}
 	var out []previewed
-	storm := previewed{kind: "storm", facts: map[string]slack.Facts{}}
+	kinds := incidentKinds
+	if c.kind != "" {
+		kinds = []string{c.kind}
+	}
 	for _, o := range all {
-		for _, kind := range previewKinds {
-			severity := slo.Severity(kind)
-			switch {
-			case kind == "storm" && c.kind != "storm",
-				kind != "storm" && c.kind != "" && c.kind != kind && (c.kind != "latency" || kind != "page" || o.Objective.Kind != slo.FasterThan):
-				continue
-			case kind == "resolved" || kind == "storm":
-				severity = slo.Page
-			}
-			a, facts, ok := madeUp(o, severity, kind == "resolved", now)
+		for _, kind := range kinds {
+			m, ok := messageOf(o, kind, now)
 			if !ok {
 				continue
 			}
-			channel := o.Flow.PageChannel
-			if severity == slo.Ticket {
-				channel = o.Flow.TicketChannel
+			switch last := len(out) - 1; {
+			case last < 0 || !joins(kind, out[last].alerts[0], m.alerts[0]):
+				out = append(out, m)
+			case kind != "traffic": // which is the flow's, not the objective's
+				out[last].alerts = append(out[last].alerts, m.alerts...)
+				maps.Copy(out[last].facts, m.facts)
 			}
-			if kind == "storm" {
-				storm.alerts, storm.facts[o.ID()], storm.channel = append(storm.alerts, a), facts, cmp.Or(storm.channel, channel)
-				continue
-			}
-			out = append(out, previewed{kind, channel, []*alert.Alert{a}, map[string]slack.Facts{o.ID(): facts}})
 		}
 	}
-	if len(storm.alerts) > 0 {
-		out = append(out, storm)
+	if c.kind == "several" {
+		out = slices.DeleteFunc(out, func(m previewed) bool { return len(m.alerts) < 2 })
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("no objective has such a message: %d have been looked at; want others with --flow, --objective or --kind", len(all))
 	}
 	return out, nil
+}
+
+// joins reports whether an alert is part of the message of another.
+func joins(kind string, first, a *alert.Alert) bool {
+	same := first.Labels[series.SLOServ] == a.Labels[series.SLOServ] && first.Labels[series.SLOFlow] == a.Labels[series.SLOFlow]
+	return kind == "storm" || same && (kind == "several" || kind == "traffic")
+}
+
+// messageOf makes up the message of a kind; ok is false when the objective has
+// none.
+func messageOf(o slo.SLO, kind string, now time.Time) (m previewed, ok bool) {
+	severity := slo.Page
+	if slices.Contains([]string{"ticket", "traffic", "spent", "runs_out"}, kind) {
+		severity = slo.Ticket
+	}
+	a, f, ok := madeUp(o, severity, kind == "resolved", now)
+	requests := o.Objective.Slice == 0 && (o.Objective.Kind == slo.Succeed || o.Objective.Kind == slo.FasterThan)
+	if !ok || (kind == "latency" && o.Objective.Kind != slo.FasterThan) || (kind == "outage" && !requests) || (kind == "traffic" && !o.Flow.Counted()) {
+		return m, false
+	}
+	id := o.ID()
+	switch kind {
+	case "outage":
+		f.Outage = slack.Outage{Bad: 40, Total: 40, In: 12 * time.Second}
+		f.Since, f.Bad, f.Total, a.StartsAt = now.Add(-12*time.Second), 40, 40, now
+		f.BudgetLeft = f.BudgetBefore
+		for w := range f.Burns {
+			f.Burns[w] = max(0.3, float64(f.Outage.In)/float64(w)/o.Objective.Budget())
+		}
+		f.Where, f.Hints, f.Chart = nil, nil, nil
+	case "held":
+		f.Held = slack.Held{Since: now.Add(-4 * time.Minute), Good: 5 * time.Minute}
+	case "traffic":
+		id = o.Flow.Service + "/" + o.Flow.Name
+		a.Labels[model.AlertNameLabel] = series.AlertNoTraffic
+		delete(a.Labels, series.ID)
+		delete(a.Labels, series.SLOName)
+		a.StartsAt = now
+		f = slack.Facts{Traffic: slack.Traffic{Since: now.Add(-15 * time.Minute), Usual: 340, In: 15 * time.Minute}}
+	case "spent", "runs_out":
+		a.Labels[model.AlertNameLabel] = series.AlertRunsOut
+		if kind == "spent" {
+			a.Labels[model.AlertNameLabel], a.Labels[series.Share] = series.AlertSpent, "75"
+		}
+		f.Where, f.Traces, f.Chart, f.Bad, f.Total = nil, nil, nil, 0, 0
+		f.BudgetLeft, f.BudgetBefore = 0.25, 0.25
+		for w := range f.Burns {
+			f.Burns[w] = 2.5 * min(1, 0.3*float64(o.Objective.Window)/float64(w)) // three quarters over the whole window
+		}
+	}
+	m = previewed{kind, o.Flow.PageChannel, []*alert.Alert{a}, map[string]slack.Facts{id: f}}
+	if severity == slo.Ticket {
+		m.channel = o.Flow.TicketChannel
+	}
+	return m, true
 }
 
 // madeUp is an incident of the severity that fits the objective; ok is false
@@ -319,8 +388,10 @@ func madeUp(o slo.SLO, severity slo.Severity, over bool, now time.Time) (a *aler
 			series.SLOFlow:       model.LabelValue(o.Flow.Name),
 			series.Severity:      model.LabelValue(tier.Severity),
 		},
-		Annotations: model.LabelSet{"owner": model.LabelValue(o.Flow.Owner), "runbook": model.LabelValue(o.Flow.Runbook)},
-		StartsAt:    began.Add(fired), EndsAt: now.Add(time.Hour),
+		Annotations: model.LabelSet{
+			"objective": model.LabelValue(o.Objective.Words()), "owner": model.LabelValue(o.Flow.Owner), "runbook": model.LabelValue(o.Flow.Runbook),
+		},
+		StartsAt: began.Add(fired), EndsAt: now.Add(time.Hour),
 	}}
 	if over {
 		a.EndsAt = end

@@ -54,6 +54,12 @@ func TestPreview(t *testing.T) {
 		"latency":  {kind: "latency"},
 		"fresh":    {flow: "shop/import", kind: "page"},
 		"storm":    {kind: "storm"},
+		"outage":   {kind: "outage", slo: "availability"},
+		"held":     {kind: "held", slo: "availability"},
+		"several":  {kind: "several"},
+		"traffic":  {kind: "traffic"},
+		"spent":    {kind: "spent", flow: "checkout"},
+		"runs_out": {kind: "runs_out", flow: "import"},
 		"bot":      {flow: "import", kind: "resolved", format: "json", bot: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,6 +123,7 @@ func TestPreviewFaults(t *testing.T) {
 		{"format", `--format: "gif" is not a choice`, previewConfig{format: "gif"}},
 		{"many pictures", "--format png is one picture, and 9 messages are meant", previewConfig{format: "png"}},
 		{"bot text", "--bot is there with --format text; want json", previewConfig{bot: true}},
+		{"one objective only", "no objective has such a message", previewConfig{flow: "import", kind: "several"}},
 		{"no such message", "no objective has such a message", previewConfig{flow: "import", kind: "latency"}},
 		{"traces", "trace URL", previewConfig{flow: "checkout", traceURL: "https://traces.example/"}},
 	} {

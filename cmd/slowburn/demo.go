@@ -41,9 +41,12 @@ const (
 	demoErrors   = 0.4
 	demoRollback = 20 * time.Second
 
+	// demoTraffic is how many times the traffic of the synthetic shop there is.
+	demoTraffic = 3
+
 	// demoPatience is how long each message of the story may take; then the
 	// demo says that something is wrong rather than wait for ever.
-	demoPatience = time.Minute
+	demoPatience = 2 * time.Minute
 )
 
 func newDemo() *cobra.Command {
@@ -99,6 +102,12 @@ func (d *demo) run(ctx context.Context) error {
 	d.say("slowburn demo: a shop with four flows, each with its objectives")
 	now := time.Now()
 	d.shop = synth.Shop(now)
+	// At its busiest, whatever the time of day is: an alert ends when so many
+	// requests succeeded that it cannot be chance.
+	d.shop.PeakHour = float64(now.Hour()) + float64(now.Minute())/60
+	for i := range d.shop.Flows {
+		d.shop.Flows[i].Peak *= demoTraffic
+	}
 	slos := filepath.Join(d.dir, "slos.yaml")
 	if err := os.WriteFile(slos, demoYAML, 0o600); err != nil {
 		return err

@@ -170,6 +170,11 @@ func (e *explainer) flow(f *slo.Flow) {
 		} else {
 			e.line("  Failed   those with span status error, or an HTTP status of 500 and above")
 		}
+		if keys := f.Compared(); len(keys) > 0 {
+			e.prose("  Where    ", "what bad requests have in common is sought in "+strings.Join(keys, ", "))
+		} else {
+			e.line("  Where    off: what bad requests have in common is not sought")
+		}
 	}
 	if f.By != "" {
 		e.prose("  Split    ", fmt.Sprintf("by %s: the first %d values are shown apart, the rest as one; objectives count all together", f.By, f.ByLimit))
@@ -196,7 +201,7 @@ func (e *explainer) flow(f *slo.Flow) {
 }
 
 func alerting(f *slo.Flow) bool {
-	return slices.ContainsFunc(f.Objectives, func(o slo.Objective) bool { return len(o.Tiers) > 0 })
+	return slices.ContainsFunc(f.Objectives, func(o slo.Objective) bool { return o.Alerts(slo.Page) || o.Alerts(slo.Ticket) })
 }
 
 // selector writes which spans are meant.
@@ -360,6 +365,9 @@ func (e *explainer) budget(s slo.SLO, period time.Duration) {
 // firstAlert returns how long a total outage takes to alert, at a rate of
 // requests.
 func firstAlert(o slo.Objective, perSecond float64) (first time.Duration, ok bool) {
+	if o.Outage && perSecond >= outagePerSecond {
+		first, ok = outageWithin, true
+	}
 	for _, t := range o.Tiers {
 		d, fires := detection(o, t, 1/o.Budget())
 		if !fires {
@@ -407,10 +415,59 @@ func oneIn(share float64) string {
 // alerts writes when the objective alerts and when it stops.
 func (e *explainer) alerts(s slo.SLO) {
 	o := s.Objective
-	if len(o.Tiers) == 0 {
+	if !o.Alerts(slo.Page) && !o.Alerts(slo.Ticket) {
 		e.line("    Alerts   off")
 		return
 	}
+	if len(o.Tiers) > 0 {
+		e.tiers(o)
+		if o.Outage || len(o.Spent) > 0 || o.RunsOut {
+			e.line("")
+		}
+	} else {
+		e.line("    Alerts   none by burn rate")
+	}
+	if o.Outage {
+		bad := "fail"
+		if o.Kind == slo.FasterThan {
+			bad = "take longer than " + slo.Duration(o.Threshold)
+		}
+		e.prose("    Outage   ", fmt.Sprintf("pages within %s when nearly all requests %s: nine in ten, of one a second at least.", lasting(outageWithin), bad))
+	}
+	if len(o.Spent) > 0 {
+		var shares []string
+		for _, share := range o.Spent {
+			shares = append(shares, slo.Percent(share))
+		}
+		e.prose("    Spent    ", "a ticket when what is spent of the budget reaches "+orList(shares)+".")
+	}
+	if o.RunsOut {
+		end := "within " + slo.Duration(o.Window/4) + ", a quarter of its window"
+		if o.Calendar.Unit != slo.Rolling {
+			end = "before the " + o.Calendar.Unit.String() + " is over"
+		}
+		e.prose("    Runs out ", "a ticket when the budget, burning on as it does, will be gone "+end+".")
+	}
+}
+
+// What package judge takes for an outage is ten bad requests in ten seconds, and
+// nine in ten of all. It pages so soon after the first of them at the latest.
+const (
+	outageWithin    = 20 * time.Second
+	outagePerSecond = 1.0
+)
+
+// orList writes at least one word as alternatives: a, b or c.
+func orList(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+// tiers writes the burn-rate alerts of an objective that has some.
+func (e *explainer) tiers(o slo.Objective) {
 	unit := o.Unit()
 	text := "each fires while the budget burns at its rate or faster over both windows"
 	if o.MinEvents > 1 {
@@ -439,6 +496,24 @@ func (e *explainer) alerts(s slo.SLO) {
 	e.prose("      ", fmt.Sprintf("The first line: to burn at %s, %s × %s = %s%s; %s of that spend %s × %s / %s = %s of the budget.",
 		number(t.Factor), number(t.Factor), slo.Percent(o.Budget()), percent(t.Factor*o.Budget()), bad,
 		slo.Duration(t.Long), number(t.Factor), slo.Duration(t.Long), slo.Duration(o.Window), percent(spends(t, o))))
+	if changes, to := lowered(o); len(changes) > 0 {
+		e.prose("      ", fmt.Sprintf("Lowered: %s. When everything is bad %s burns at %s, so that %s being bad is enough.",
+			strings.Join(changes, ", "), slo.Percent(o.Target), figure(total), percent(to*o.Budget())))
+	}
+}
+
+// lowered returns which of the usual burn rates the objective's target cannot
+// reach, or hardly, as "14.4 to 10", and the one that is used instead of them.
+func lowered(o slo.Objective) (changes []string, to float64) {
+	for _, usual := range slo.Tiers(1, o.Window) {
+		for _, t := range o.Tiers {
+			same := t.Severity == usual.Severity && t.Long == usual.Long && t.Short == usual.Short
+			if same && t.Factor < usual.Factor && t.Factor == slo.Reachable(usual.Factor, o.Target) {
+				changes, to = append(changes, number(usual.Factor)+" to "+number(t.Factor)), t.Factor
+			}
+		}
+	}
+	return changes, to
 }
 
 // spends returns the share of the budget that is spent when a tier fires.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,6 +120,114 @@ flows:
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("explain says\n%s\nwant\n%s\nin\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"), out)
+	}
+}
+
+// TestExplainAlerts shows the alerts besides those by burn rate, and which of
+// these are lowered.
+func TestExplainAlerts(t *testing.T) {
+	out, err := explain(t, `
+service: shop
+defaults: {alerts: {outage: true, spent: [50%, 75%, 100%], runs_out: true}}
+flows:
+  checkout:
+    match: /checkout
+    slos:
+      - 99.9% succeed
+      - {faster_than: 1s, for: 90%, window: month, alerts: {spent: 80%}}
+      - {succeed: 99%, window: 7d, name: week, alerts: {tiers: off, runs_out: false}}
+      - 40% of minutes with 95% succeed
+  search:
+    match: /search
+    where: [tenant.id, region]
+    alerts: off
+    slos: [99% succeed, {succeed: 98%, window: 7d, name: week, alerts: {outage: true}}]
+  login: {match: /login, where: off, alerts: off, slos: [99% succeed]}
+  queue: {slos: [{promql: {ratio: 'avg_over_time(r[$window])'}, target: 95%}]}
+`, "--traffic", "2/s", "--traffic", "search=30/min")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	keep := false
+	for line := range strings.SplitSeq(out, "\n") {
+		begins := func(labels ...string) bool {
+			return slices.ContainsFunc(labels, func(l string) bool { return strings.HasPrefix(strings.TrimSpace(line), l+" ") })
+		}
+		switch {
+		case strings.HasPrefix(line, "How to read"):
+			keep = false
+		case strings.HasSuffix(line, ")") && strings.Contains(line, "   ("):
+			got, keep = append(got, strings.Fields(line)[len(strings.Fields(line))-1]), false
+		case begins("Where", "Outage", "Spent", "Runs", "Lowered:", "2/s", "30/min"), begins("Alerts") && !begins("Alerts   each"):
+			got, keep = append(got, line), true
+		case strings.TrimSpace(line) == "", begins("Counts", "Failed", "In"):
+			keep = false
+		case keep:
+			got = append(got, line)
+		}
+	}
+	const want = `(-:5:3)
+  Where    what bad requests have in common is sought in service.version, http.route,
+           http.response.status_code, error.type, deployment.environment.name,
+           service.instance.id, host.name, cloud.region, peer.service, server.address,
+           tenant.id
+  Alerts   pages to the channel of the webhook, tickets to the channel of the webhook
+(shop-checkout-availability)
+      2/s             5,184,000        5,184        173                       20 s
+    Outage   pages within 20 s when nearly all requests fail: nine in ten, of one a second
+             at least.
+    Spent    a ticket when what is spent of the budget reaches 50%, 75% or 100%.
+    Runs out a ticket when the budget, burning on as it does, will be gone within 7d12h, a
+             quarter of its window.
+(shop-checkout-latency-1s)
+      2/s                    5,184,000      518,400     17,280                       20 s
+      Lowered: 14.4 to 5, 6 to 5. When everything is bad 90% burns at 10, so that 50% being
+      bad is enough.
+    Outage   pages within 20 s when nearly all requests take longer than 1s: nine in ten, of
+             one a second at least.
+    Spent    a ticket when what is spent of the budget reaches 80%.
+    Runs out a ticket when the budget, burning on as it does, will be gone before the month
+             is over.
+(shop-checkout-week)
+      2/s            1,209,600       12,096      1,728                       20 s
+    Alerts   none by burn rate
+    Outage   pages within 20 s when nearly all requests fail: nine in ten, of one a second
+             at least.
+    Spent    a ticket when what is spent of the budget reaches 50%, 75% or 100%.
+(shop-checkout-availability-slices)
+      Lowered: 14.4 to 1, 6 to 1, 3 to 1. When everything is bad 40% burns at 1.7, so that
+      60% being bad is enough.
+    Spent    a ticket when what is spent of the budget reaches 50%, 75% or 100%.
+    Runs out a ticket when the budget, burning on as it does, will be gone within 7d12h, a
+             quarter of its window.
+(-:12:3)
+  Where    what bad requests have in common is sought in tenant.id, region
+  Alerts   pages to the channel of the webhook, tickets to the channel of the webhook
+(shop-search-availability)
+      30/min          1,296,000       12,960        432                       none
+    Alerts   off
+(shop-search-week)
+      30/min           302,400        6,048        864                       none
+    Alerts   none by burn rate
+    Outage   pages within 20 s when nearly all requests fail: nine in ten, of one a second
+             at least.
+(-:17:3)
+  Where    off: what bad requests have in common is not sought
+(shop-login-availability)
+      2/s             5,184,000       51,840      1,728                       none
+    Alerts   off
+(-:18:3)
+  Alerts   pages to the channel of the webhook, tickets to the channel of the webhook
+(shop-queue-promql)
+      Lowered: 14.4 to 10. When everything is bad 95% burns at 20, so that 50% being bad is
+      enough.
+    Spent    a ticket when what is spent of the budget reaches 50%, 75% or 100%.
+    Runs out a ticket when the budget, burning on as it does, will be gone within 7d12h, a
+             quarter of its window.
+`
+	if s := strings.Join(got, "\n"); s != strings.TrimSpace(want) {
+		t.Errorf("explain says\n%s\nwant\n%s", s, want)
 	}
 }
 

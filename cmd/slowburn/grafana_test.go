@@ -57,10 +57,12 @@ func TestDashboards(t *testing.T) {
 	s, _ := start(t, dir, string(yaml), "")
 	// The objectives by PromQL are counted here, as by a Prometheus that answers.
 	counted := []string{"gateway.example/eu-gateway-promql", "gateway.example/eu-gateway-probe"}
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, 30*time.Second, func() error {
 		for _, id := range counted {
 			s.pipeline.Count(id, 990, 10)
 		}
+		// What burned before the start has to go on for the page to fire.
+		s.pipeline.Count("shop-checkout-availability", 95, 5)
 		got := instant(t, s.address(), "rate(slo_events_total[5m]) and on (sloth_id) slo:sli_error:ratio_rate5m > 0 and on (sloth_id) slo:period_burn_rate:ratio > 0", "sloth_id")
 		for _, id := range counted {
 			if got[id] <= 0 {

@@ -23,6 +23,7 @@ import (
 	"github.com/slowburn-slo/slowburn/collector"
 	"github.com/slowburn-slo/slowburn/collector/aggr"
 	"github.com/slowburn-slo/slowburn/collector/store"
+	"github.com/slowburn-slo/slowburn/slo/series"
 )
 
 // logBook is a log that can be read while it is written.
@@ -240,15 +241,20 @@ func TestEveryKind(t *testing.T) {
 	if err := json.Unmarshal([]byte(page(t, s, "/api/v1/rules")), &rules); err != nil {
 		t.Fatal(err)
 	}
+	missing := 0 // rules of traffic that does not come, which are of a flow
 	for _, g := range rules.Data.Groups {
 		for _, r := range g.Rules {
+			if r.Name == series.AlertNoTraffic {
+				missing++
+				continue
+			}
 			if r.Name != "CheckoutBurns" || r.Labels["severity"] != "critical" || r.Labels["sloth_severity"] == "" {
 				t.Errorf("rule %+v, want those of checkout under the name and label it was given", r)
 			}
 		}
 	}
-	if n := len(rules.Data.Groups); n != 7 {
-		t.Errorf("%d groups of rules, want one for each objective of checkout and none for search", n)
+	if n := len(rules.Data.Groups); n != 8 || missing != 1 {
+		t.Errorf("%d groups of rules, %d of them of missing traffic; want one for each objective of checkout, one of its traffic and none for search", n, missing)
 	}
 	text := page(t, s, "/flows/shop/checkout")
 	for _, part := range []string{

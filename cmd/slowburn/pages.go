@@ -25,7 +25,7 @@ import (
 
 // api returns slowburn's own API.
 func (s *server) api() (http.Handler, error) {
-	return v1.New(v1.Options{
+	o := v1.Options{
 		Flows:  func() []slo.Flow { return *s.flows.Load() },
 		Engine: s.store.Engine(), Queryable: s.store,
 		Alerts: func() []v1.Alert {
@@ -64,8 +64,13 @@ func (s *server) api() (http.Handler, error) {
 			}
 			return err
 		},
+		Where: s.where, Judgement: s.judgement,
 		ExternalURL: s.external.String(), Logger: s.logger.With("component", "api"),
-	})
+	}
+	if s.alerts == nil { // they are silenced where they are told
+		o.Silences, o.Silence, o.Unsilence = nil, nil, nil
+	}
+	return v1.New(o)
 }
 
 // silence makes a silence of a flow, or of one of its SLOs where id names it.
@@ -77,8 +82,11 @@ func (s *server) silence(ctx context.Context, service, flow, id string, x alertm
 	return s.alerts.Silence(ctx, x)
 }
 
-// silencing is how the pages silence alerts.
+// silencing is how the pages silence alerts; nil where others tell of them.
 func (s *server) silencing() *web.Silencing {
+	if s.alerts == nil {
+		return nil
+	}
 	return &web.Silencing{
 		List: s.silences,
 		Add: func(ctx context.Context, x web.Silence) error {
@@ -188,14 +196,7 @@ func (s *server) configuration() web.Config {
 	setting("--retention", slo.Duration(c.retention), "how long series are kept")
 	setting("--flush-interval", slo.Duration(c.flush), "how often counts reach the disk")
 	setting("--max-series", words.Count(uint64(c.maxSeries)), "most flows and values of by: kept apart")
-	tells := "nobody: alerts are shown on the pages only"
-	switch {
-	case !c.slack.token.Empty():
-		tells = "a bot, with a token"
-	case !c.slackURL.Empty():
-		tells = "a webhook"
-	}
-	setting("Slack", tells, "token and address are secrets")
+	setting("alerts", s.tells(), "who is told; tokens and the paths of addresses are secrets")
 	if c.grafana.url != "" {
 		setting("--grafana-url", host(c.grafana.url), "its dashboards are kept in step")
 	}

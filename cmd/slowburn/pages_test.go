@@ -197,7 +197,7 @@ func TestConfigHasNoSecrets(t *testing.T) {
 		}
 	}
 	got := readPage(t, s, "/config")
-	for _, want := range []string{"Slack a webhook", "--prometheus-url http://127.0.0.1:1 asked", "--remote-write http://127.0.0.1:1 series", "as collector here", "--retention 45d"} {
+	for _, want := range []string{"alerts a Slack webhook", "--prometheus-url http://127.0.0.1:1 asked", "--remote-write http://127.0.0.1:1 series", "as collector here", "--retention 45d"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("/config says %q, want %q", got, want)
 		}

@@ -83,13 +83,13 @@ func (s *server) watch(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-hup:
-			loaded, _ = fingerprint(s.config.slos)
+			loaded, _ = fingerprint(s.config.files())
 			before = loaded
 			s.reload("SIGHUP")
 			continue
 		case <-tick.C:
 		}
-		now, err := fingerprint(s.config.slos)
+		now, err := fingerprint(s.config.files())
 		if err != nil {
 			continue // being replaced, or gone: what is loaded goes on
 		}
@@ -108,17 +108,19 @@ func (s *server) reload(cause string) {
 	was, began := *s.flows.Load(), time.Now()
 	loaded, err := func() (spec.Config, error) {
 		loaded, groups, err := load(s.config.slos)
-		if err != nil {
+		native, fault := s.native()
+		if err := errors.Join(err, fault); err != nil {
 			return loaded, err
 		}
 		if err := s.pipeline.Apply(loaded.Flows); err != nil {
 			return loaded, err
 		}
-		if err := errors.Join(s.probe.Apply(loaded.Flows), s.evaluator.Apply(groups), s.alerts.Apply(loaded.Flows)); err != nil {
+		if err := errors.Join(s.probe.Apply(loaded.Flows), s.evaluator.Apply(groups), s.applyRoutes(loaded.Flows, native)); err != nil {
 			// None can refuse what was loaded; if one does, go back.
 			return loaded, errors.Join(err, s.pipeline.Apply(was), s.probe.Apply(was))
 		}
 		s.flows.Store(&loaded.Flows)
+		s.messages.retry()
 		return loaded, nil
 	}()
 	if err != nil {

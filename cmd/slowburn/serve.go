@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/slowburn-slo/slowburn/alerts/alertmanager"
 	"github.com/slowburn-slo/slowburn/alerts/eval"
+	"github.com/slowburn-slo/slowburn/alerts/heartbeat"
 	"github.com/slowburn-slo/slowburn/alerts/rulegen"
 	"github.com/slowburn-slo/slowburn/alerts/slack"
 	"github.com/slowburn-slo/slowburn/collector"
@@ -51,6 +53,8 @@ type config struct {
 	slackFile   string
 	slackURL    slack.Secret // from the file or SLACK_WEBHOOK_URL
 	slack       slackConfig
+	delivery    deliveryConfig
+	receivers   receiversConfig
 	grafana     grafanaConfig
 	retention   time.Duration
 	flush       time.Duration
@@ -110,6 +114,9 @@ A Grafana data source of type Prometheus at http://localhost:9595 reads all seri
 			if err := c.slack.read(!c.slackURL.Empty()); err != nil {
 				return err
 			}
+			if err := c.delivery.read(!c.slackURL.Empty() || !c.slack.token.Empty()); err != nil {
+				return err
+			}
 			s, err := newServer(cmd.Context(), c, logger)
 			if err != nil {
 				return err
@@ -126,6 +133,8 @@ A Grafana data source of type Prometheus at http://localhost:9595 reads all seri
 	f.StringVar(&c.externalURL, "external-url", "", "where people reach the pages, for links in messages (default http://<listen>)")
 	f.StringVar(&c.slackFile, "slack-webhook-url-file", "", "file with the address of a Slack incoming webhook (or set SLACK_WEBHOOK_URL)")
 	c.slack.flags(f)
+	c.delivery.flags(f)
+	c.receivers.flags(f)
 	c.grafana.flags(f, "grafana-", "also keep the dashboards of a Grafana in step with the flows, e.g. https://grafana.example")
 	f.DurationVar(&c.retention, "retention", store.DefaultRetention, "how long series are kept")
 	f.DurationVar(&c.flush, "flush-interval", collector.DefaultFlush, "how often counts reach the disk: what a kill -9 can lose")
@@ -173,8 +182,11 @@ type server struct {
 	otlp      *otlp.Server
 	probe     *probe.Prober
 	evaluator *eval.Evaluator
-	alerts    *alertmanager.Alertmanager
+	alerts    *alertmanager.Alertmanager // nil: others tell of alerts
+	elsewhere *alertmanager.External     // those; nil where there are none
+	buttons   *slack.Socket              // nil: messages have none
 	messages  *messages
+	heart     *heartbeat.Heart // nil: nobody waits for it
 
 	dashboards *push.Client  // nil: nobody's Grafana is kept in step
 	changed    chan struct{} // a reload changed the flows; holds one
@@ -211,7 +223,7 @@ func newServer(ctx context.Context, c config, logger *slog.Logger) (_ *server, e
 	}
 	// Before the files are read, so that a change meanwhile is noticed. Without
 	// a fingerprint the first look reads them again.
-	s.loaded, _ = fingerprint(c.slos)
+	s.loaded, _ = fingerprint(c.files())
 	loaded, groups, err := load(c.slos)
 	if err != nil {
 		return nil, err
@@ -278,17 +290,15 @@ func newServer(ctx context.Context, c config, logger *slog.Logger) (_ *server, e
 	if s.messages, err = s.newMessages(); err != nil {
 		return nil, err
 	}
-	s.alerts, err = alertmanager.New(alertmanager.Options{
-		Dir: filepath.Join(c.dataDir, "alertmanager"), ExternalURL: s.external, Flows: flows,
-		Notifier: s.messages.notifier,
-		Logger:   quiet(logger, "alertmanager"), Registerer: s.telemetry.registry,
-	})
-	if err != nil {
+	if s.heart, err = s.newHeart(); err != nil {
+		return nil, err
+	}
+	if err := s.newAlerts(flows); err != nil {
 		return nil, err
 	}
 
 	s.evaluator, err = eval.New(eval.Options{
-		Engine: s.store.RulesEngine(), Queryable: s.store, Appendable: s.store, Notify: s.alerts.Notify,
+		Engine: s.store.RulesEngine(), Queryable: s.store, Appendable: s.store, Notify: s.notify(),
 		ExternalURL: s.external, Logger: quiet(logger, "rules"), Registerer: s.telemetry.registry,
 	})
 	if err != nil {
@@ -350,6 +360,7 @@ func (s *server) routes() error {
 		Notices:  func() []web.Notice { return s.notices(time.Now()) },
 		TraceURL: s.config.slack.traceURL,
 		Silences: s.silencing(), Setup: s.setup, Config: s.configuration, Samples: s.samples,
+		Where: s.where, Judgement: s.judgement,
 		Version: version, ExternalURL: s.external.String(), Logger: s.logger.With("component", "web"),
 	})
 	if err != nil {
@@ -362,6 +373,9 @@ func (s *server) routes() error {
 	r := chi.NewRouter()
 	r.Mount("/api/v1", queries)
 	r.Mount(v1.Prefix, own)
+	if s.alerts != nil {
+		r.Mount("/api/v2", s.alertmanagerAPI())
+	}
 	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(s.telemetry.registry, promhttp.HandlerOpts{}))
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	r.Get("/readyz", s.readyz)
@@ -405,14 +419,17 @@ func (s *server) unready(now time.Time) []string {
 	} else if age := now.Sub(judged); age > 3*rulegen.DefaultInterval {
 		faults = append(faults, fmt.Sprintf("alert rules were last evaluated %s ago; they should be every %s", age.Round(time.Second), rulegen.DefaultInterval))
 	}
-	return append(faults, s.messages.stuck(now)...)
+	return slices.Concat(faults, s.messages.stuck(now, slackStuck), s.unheard(now))
 }
 
 // firing returns the alerts that fire now, for the pages.
 func (s *server) firing() []web.Alert {
-	silences, err := s.alerts.Silences()
-	if err != nil {
-		s.logger.Error("silences cannot be read; alerts are shown as if there were none", "err", err)
+	var silences []alertmanager.Silence
+	if s.alerts != nil {
+		var err error
+		if silences, err = s.alerts.Silences(); err != nil {
+			s.logger.Error("silences cannot be read; alerts are shown as if there were none", "err", err)
+		}
 	}
 	now := time.Now()
 	var out []web.Alert
@@ -441,11 +458,11 @@ func (s *server) run(ctx context.Context) error {
 	s.logger.Info("slowburn is up", "version", version,
 		"pages", "http://"+s.listener.Addr().String(),
 		"otlp_grpc", s.otlp.GRPCAddr().String(), "otlp_http", s.otlp.HTTPAddr().String(),
-		"flows", len(*s.flows.Load()), "slos", len(slo.All(*s.flows.Load())), "slack", s.messages.slack != nil)
+		"flows", len(*s.flows.Load()), "slos", len(slo.All(*s.flows.Load())), "tells", s.tells())
 	if !s.listener.Addr().(*net.TCPAddr).IP.IsLoopback() {
 		s.logger.Warn("pages and API are open to the network without a password", "listen", s.listener.Addr().String())
 	}
-	if s.messages.slack == nil {
+	if s.messages.slack == nil && s.elsewhere == nil && s.config.receivers.file == "" {
 		s.logger.Warn("no Slack webhook and no bot token: alerts are shown on the pages only; set SLACK_WEBHOOK_URL or SLACK_BOT_TOKEN")
 	}
 
@@ -460,6 +477,9 @@ func (s *server) run(ctx context.Context) error {
 		return nil
 	})
 	stage(&g, s.watch)
+	if s.heart != nil {
+		stage(&g, s.heart.Run)
+	}
 	stage(&g, s.otlp.Run)
 	stage(&g, s.probe.Run)
 	stage(&g, s.pipeline.Run)
@@ -472,7 +492,14 @@ func (s *server) run(ctx context.Context) error {
 			return keepDashboards(ctx, s.dashboards, func() []slo.Flow { return *s.flows.Load() }, s.changed, s.logger.With("component", "grafana"))
 		})
 	}
-	stage(&g, s.alerts.Run)
+	if s.buttons != nil {
+		stage(&g, s.buttons.Run)
+	}
+	if s.elsewhere != nil {
+		stage(&g, s.elsewhere.Run)
+	} else {
+		stage(&g, s.alerts.Run)
+	}
 	stage(&g, s.serveHTTP)
 	err := g.Run()
 	s.logger.Info("stopped")

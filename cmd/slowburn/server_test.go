@@ -408,7 +408,7 @@ func TestPageAndResolvedReachSlack(t *testing.T) {
 		t.Helper()
 		before := len(inbox.Messages())
 		var text string
-		eventually(t, 45*time.Second, func() error {
+		eventually(t, 90*time.Second, func() error {
 			checkout(3, failed)
 			all := inbox.Messages()
 			if len(all) == before {

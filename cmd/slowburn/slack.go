@@ -36,18 +36,26 @@ const slackStuck = 5 * time.Minute
 type slackConfig struct {
 	tokenFile string
 	token     slack.Secret // from the file or SLACK_BOT_TOKEN
+	appFile   string
+	appToken  slack.Secret // from the file or SLACK_APP_TOKEN
+	apiURL    string       // of Slack; tests have their own
 	channel   string
 	traceURL  string
+
+	templateFile string
+	template     *slack.Template // from the file; nil without one
 }
 
 func (c *slackConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.tokenFile, "slack-bot-token-file", "", "file with a Slack bot token (or set SLACK_BOT_TOKEN): one message per incident, edited in place, with a chart and a thread")
+	f.StringVar(&c.appFile, "slack-app-token-file", "", "file with an app-level token of the bot's app (or set SLACK_APP_TOKEN): its messages have buttons to acknowledge, snooze and silence")
 	f.StringVar(&c.channel, "slack-channel", "", "channel of alerts whose flow names none, e.g. #alerts; needed with a bot token only")
+	f.StringVar(&c.templateFile, "slack-template", "", "file with your own wording of messages, a Go template (docs/slack.md); try it with slowburn alerts preview")
 	f.StringVar(&c.traceURL, "trace-url", "", "address of a trace with {trace_id} in it, for links in messages, e.g. https://grafana.example/explore?trace={trace_id}")
 }
 
-// read reads the bot token, if there is one, from its file or the environment.
-// webhook says that one is there too.
+// read reads the tokens, where there are some, from their files or the
+// environment. webhook says that one is there too.
 func (c *slackConfig) read(webhook bool) (err error) {
 	c.token = slack.NewSecret(os.Getenv("SLACK_BOT_TOKEN"))
 	if c.tokenFile != "" {
@@ -55,8 +63,22 @@ func (c *slackConfig) read(webhook bool) (err error) {
 			return fmt.Errorf("--slack-bot-token-file: %w", err)
 		}
 	}
-	if !c.token.Empty() && webhook {
+	c.appToken = slack.NewSecret(os.Getenv("SLACK_APP_TOKEN"))
+	if c.appFile != "" {
+		if c.appToken, err = slack.ReadSecret(c.appFile); err != nil {
+			return fmt.Errorf("--slack-app-token-file: %w", err)
+		}
+	}
+	if c.templateFile != "" {
+		if c.template, err = slack.ParseTemplate(c.templateFile); err != nil {
+			return fmt.Errorf("--slack-template: %w", err)
+		}
+	}
+	switch {
+	case !c.token.Empty() && webhook:
 		return errors.New("there are both a Slack webhook and a bot token; want one of them: a bot says all that a webhook does")
+	case !c.appToken.Empty() && c.token.Empty():
+		return errors.New("there is a Slack app token and no bot token; want both: buttons are on a bot's messages")
 	}
 	return nil
 }
@@ -85,6 +107,7 @@ type messages struct {
 type sender interface {
 	Channel(name string) notify.Notifier
 	FailingSince() time.Time
+	Retry()
 }
 
 // newMessages tells as a bot where there is a token, else through the webhook.
@@ -95,12 +118,13 @@ func (s *server) newMessages() (m *messages, err error) {
 	case !c.token.Empty():
 		m.slack, err = slack.NewBot(slack.BotOptions{
 			Token: c.token, Channel: c.channel, File: filepath.Join(s.config.dataDir, "slack-messages.json"),
-			Facts: s.factsWithChart, ExternalURL: s.external, TraceURL: c.traceURL,
+			Buttons: !c.appToken.Empty(), APIURL: c.apiURL,
+			Facts: s.factsWithChart, ExternalURL: s.external, TraceURL: c.traceURL, Template: c.template,
 			Logger: m.logger, Registerer: s.telemetry.registry,
 		})
 	case !s.config.slackURL.Empty():
 		m.slack, err = slack.New(slack.Options{
-			URL: s.config.slackURL, Facts: s.facts, ExternalURL: s.external, TraceURL: c.traceURL,
+			URL: s.config.slackURL, Facts: s.facts, ExternalURL: s.external, TraceURL: c.traceURL, Template: c.template,
 			Logger: m.logger, Registerer: s.telemetry.registry,
 		})
 	}
@@ -114,19 +138,26 @@ func (m *messages) notifier(channel string) notify.Notifier {
 	if m.slack == nil {
 		return logged{m.logger}
 	}
-	return m.slack.Channel(channel)
+	return slack.Gather(m.slack.Channel(channel))
 }
 
-// stuck says when messages have not gone out for too long.
-func (m *messages) stuck(now time.Time) []string {
+// stuck says when messages have not gone out for that long.
+func (m *messages) stuck(now time.Time, patience time.Duration) []string {
 	if m.slack == nil {
 		return nil
 	}
 	since := m.slack.FailingSince()
-	if since.IsZero() || now.Sub(since) < slackStuck {
+	if since.IsZero() || now.Sub(since) < patience {
 		return nil
 	}
 	return []string{"Slack has taken no message since " + since.UTC().Format(time.RFC3339)}
+}
+
+// retry tries again what Slack refused, which somebody may have mended.
+func (m *messages) retry() {
+	if m.slack != nil {
+		m.slack.Retry()
+	}
 }
 
 // logged tells the log.
@@ -141,18 +172,24 @@ func (l logged) Notify(_ context.Context, alerts ...*alert.Alert) (bool, error) 
 }
 
 // facts tells a message what the ledger knows of an SLO whose alert fired at
-// firedAt.
+// firedAt, or of the traffic of a flow, as service/flow.
 func (s *server) facts(id string, firedAt time.Time) (slack.Facts, bool) {
 	for _, o := range slo.All(*s.flows.Load()) {
 		if o.ID() == id {
 			f, ok := factsOf(s.pipeline.Ledger(), o, firedAt)
 			if ok {
+				now := time.Now()
+				if v, ok := s.pipeline.Verdict(id); ok {
+					state, _ := s.pipeline.Ledger().State(id)
+					judged(&f, v, state, now)
+				}
+				f.Where = s.culprits(o, f.Since, now)
 				f.Traces = tracesOf(o.Objective, s.pipeline.Samples(o.Flow.Service, o.Flow.Name), f.Since)
 			}
 			return f, ok
 		}
 	}
-	return slack.Facts{}, false
+	return s.trafficFacts(id)
 }
 
 // badTraces is how many bad requests a message names: enough to see whether they

@@ -22,9 +22,13 @@ const (
 	keySDK        = "telemetry.sdk.name"
 	keySDKVersion = "telemetry.sdk.version"
 
+	keyEnvironment = "deployment.environment.name"
+
 	oldMethod     = "http.method"
 	oldStatusCode = "http.status_code"
 	oldTarget     = "http.target"
+
+	oldEnvironment = "deployment.environment"
 )
 
 // Program is what flows compile to. It is immutable and safe for concurrent
@@ -48,11 +52,12 @@ func (p *Program) Matcher() *Matcher { return &Matcher{Program: p} }
 // Keys returns the attributes that a span.Decoder must read for the Matchers.
 func (p *Program) Keys() *span.Keys { return p.keys }
 
-// flow is what Bad and By need of a flow.
+// flow is what Bad, By and Compared need of a flow.
 type flow struct {
-	bad   []condition // none means the default
-	split bool
-	by    source
+	bad      []condition // none means the default
+	split    bool
+	by       source
+	compared []source
 }
 
 // group holds the flows of a service. Those that want one of some literal texts
@@ -111,6 +116,9 @@ func Compile(flows []slo.Flow) (*Program, error) {
 		compiled := flow{bad: c.conditions(f.BadWhen), split: f.By != ""}
 		if compiled.split {
 			compiled.by = c.source(f.By)
+		}
+		for _, key := range f.Compared() {
+			compiled.compared = append(compiled.compared, c.source(key))
 		}
 		p.flows = append(p.flows, compiled)
 		service := slo.Pattern{Op: slo.Like, Text: f.Service}
@@ -174,6 +182,8 @@ func (c *compiler) source(key string) source {
 		return both(oldMethod)
 	case slo.KeyStatusCode:
 		return both(oldStatusCode)
+	case keyEnvironment:
+		return both(oldEnvironment)
 	default:
 		return both(key)
 	}

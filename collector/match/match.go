@@ -124,6 +124,16 @@ func (m *Matcher) By(flow int32, sp *span.Span, kept []byte) (value, keptNow []b
 	return kept[lo:len(kept):len(kept)], kept
 }
 
+// Compared calls put with the text of each attribute in the flow's Compared, by
+// its index there: empty where the span has none. A text is valid until put
+// returns, and need not be UTF-8.
+func (m *Matcher) Compared(flow int32, sp *span.Span, put func(attribute int, text []byte)) {
+	m.route.done = false
+	for i, from := range m.flows[flow].compared {
+		put(i, bytesOf(m.text(from, sp).s))
+	}
+}
+
 // Route returns the route of an HTTP request, empty if it has none: http.route,
 // else url.template, else the path in a name such as "GET /stock/{id}", else
 // the path that was asked for with its numbers and ids replaced by {id}. It is

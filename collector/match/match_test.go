@@ -375,6 +375,45 @@ func TestMatchNotCounted(t *testing.T) {
 	})
 }
 
+func TestCompared(t *testing.T) {
+	where := []string{slo.KeyRoute, slo.KeyStatusCode, "deployment.environment.name", "host.name", "tenant.id", slo.KeyStatus}
+	for _, tc := range []struct {
+		name           string
+		resource, span []string
+		want           string
+	}{
+		{
+			name:     "current names, of span and resource",
+			resource: []string{"service.name=shop", "deployment.environment.name=prod", "host.name=a"},
+			span:     []string{"http.route=/a", "http.response.status_code#=503", "tenant.id=t1"},
+			want:     "/a 503 prod a t1 unset",
+		},
+		{
+			name:     "older names",
+			resource: []string{"service.name=shop", "deployment.environment=prod"},
+			span:     []string{"http.target=/a/17?x", "http.status_code#=200"},
+			want:     "/a/{id} 200 prod   unset",
+		},
+		{
+			name:     "the span's own comes before its resource's",
+			resource: []string{"service.name=shop", "host.name=a"},
+			span:     []string{"host.name=b"},
+			want:     "   b  unset",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := compile(t, slo.Flow{Name: "other", Service: "x"}, slo.Flow{Name: "all", Service: "shop", Where: where})
+			got := make([]string, len(where))
+			visit(t, p, of(attrs(tc.resource...), entry("", tc.span...)), func(m *Matcher, sp *span.Span) {
+				m.Compared(1, sp, func(i int, text []byte) { got[i] = string(text) })
+			})
+			if s := strings.Join(got, " "); s != tc.want {
+				t.Errorf("Compared = %q, want %q", s, tc.want)
+			}
+		})
+	}
+}
+
 // TestMatchAllocates pins that a span costs no memory, whatever is asked of it.
 func TestMatchAllocates(t *testing.T) {
 	flows := shop(1000)

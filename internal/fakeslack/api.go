@@ -28,12 +28,19 @@ type file struct {
 // method is a method of the Web API.
 func (s *Server) method(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("method")
-	if s.fails(w, name) {
+	if s.fails(w, r, name, func(w http.ResponseWriter) { s.call(w, r) }) {
 		return
 	}
+	s.call(w, r)
+}
+
+// call does what the method does.
+func (s *Server) call(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("method")
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	methods := map[string]func(*http.Request) (answer map[string]any, fault string){
-		"chat.postMessage": s.postMessage, "chat.update": s.update,
+		"chat.postMessage": s.postMessage, "chat.update": s.update, "chat.postEphemeral": s.ephemeral,
+		"apps.connections.open":      s.openConnection,
 		"files.getUploadURLExternal": s.uploadURL, "files.completeUploadExternal": s.completeUpload,
 	}
 	answer, fault := map[string]any{}, "unknown_method"
@@ -41,7 +48,11 @@ func (s *Server) method(w http.ResponseWriter, r *http.Request) {
 		fault = "not_authed"
 		if token := first(r.FormValue("token"), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")); token != "" {
 			fault = "invalid_auth"
-			if strings.HasPrefix(token, "xoxb-") {
+			want := "xoxb-"
+			if name == "apps.connections.open" {
+				want = "xapp-"
+			}
+			if strings.HasPrefix(token, want) {
 				answer, fault = m(r)
 			}
 		}
@@ -195,7 +206,7 @@ func (s *Server) uploadURL(r *http.Request) (answer map[string]any, fault string
 
 // upload takes a file's bytes.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request) {
-	if s.fails(w, "upload") {
+	if s.fails(w, r, "upload", func(http.ResponseWriter) {}) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)

@@ -38,6 +38,7 @@ type Options struct {
 //
 //	POST /services/{team}/{app}/{token}  takes a message
 //	POST /api/{method}                   posts and edits messages, takes files
+//	GET  /socket                         the websocket of an app in Socket Mode
 //	GET  /                               shows all messages
 //
 // It may be used from several goroutines and starts none.
@@ -52,6 +53,8 @@ type Server struct {
 	changed    chan struct{} // closed when something was delivered
 	posted     int           // messages and files so far, for their ids
 	files      []file
+	whispers   []Whisper
+	sockets    sockets
 }
 
 // Message is one message that was accepted.
@@ -85,6 +88,7 @@ type failure struct {
 	left, status int
 	retryAfter   string
 	word         string
+	trouble      Trouble // zero: none
 }
 
 // New returns a server without messages.
@@ -96,6 +100,7 @@ func New(opt Options) *Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /services/{team}/{app}/{token}", s.deliver)
 	mux.HandleFunc("POST /api/{method}", s.method)
+	mux.HandleFunc("GET /socket", s.connect)
 	mux.HandleFunc("POST /upload/{id}", s.upload)
 	mux.HandleFunc("GET /files/{id}", s.file)
 	mux.HandleFunc("GET /{$}", s.page)
@@ -176,9 +181,14 @@ func (s *Server) Wait(ctx context.Context, match func(Message) bool) (Message, e
 
 // deliver takes one message, or says why not in Slack's words.
 func (s *Server) deliver(w http.ResponseWriter, r *http.Request) {
-	if s.fails(w, "") {
+	if s.fails(w, r, "", func(w http.ResponseWriter) { s.take(w, r) }) {
 		return
 	}
+	s.take(w, r)
+}
+
+// take takes one message, unless it is faulty.
+func (s *Server) take(w http.ResponseWriter, r *http.Request) {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	var p payload
 	fault := "invalid_payload"
@@ -198,14 +208,20 @@ func (s *Server) deliver(w http.ResponseWriter, r *http.Request) {
 	answer(w, http.StatusOK, "ok")
 }
 
-// fails answers with a failure that was asked for, if there is one.
-func (s *Server) fails(w http.ResponseWriter, method string) bool {
+// fails answers with a failure that was asked for, if there is one. take is what
+// would be done otherwise.
+func (s *Server) fails(w http.ResponseWriter, r *http.Request, method string, take func(http.ResponseWriter)) bool {
 	f, ok := s.nextFailure()
 	if !ok {
 		return false
 	}
-	s.record(Delivery{At: time.Now(), Status: f.status, Method: method, Word: f.word}, nil)
+	if f.trouble != TakesCut {
+		s.record(Delivery{At: time.Now(), Status: f.status, Method: method, Word: f.word}, nil)
+	}
 	switch {
+	case f.trouble != 0:
+		f.trouble.suffer(w, r, take)
+		return true
 	case f.status == 0:
 		panic(http.ErrAbortHandler)
 	case f.word != "":

@@ -82,11 +82,13 @@ func attachedBlocks(all []attachment) (out [][]block) {
 }
 
 type element struct {
-	Type  string `json:"type"`
-	Text  text   `json:"text"`
-	URL   string `json:"url"`
-	Style string `json:"style"`
-	Alt   string `json:"alt_text"`
+	Type   string `json:"type"`
+	Text   text   `json:"text"`
+	URL    string `json:"url"`
+	Style  string `json:"style"`
+	Alt    string `json:"alt_text"`
+	Action string `json:"action_id"`
+	Value  string `json:"value"`
 }
 
 // text is a text object, or the string that elements of a context carry.
@@ -133,6 +135,7 @@ const (
 	maxContext     = 10
 	maxActions     = 25
 	maxButton      = 75
+	maxValue       = 2_000
 	maxURL         = 3_000
 	maxAlt         = 2_000
 )
@@ -174,7 +177,9 @@ func fit(blocks []block) bool {
 
 func (b block) fits() bool {
 	between := func(s string, most int) bool { n := utf8.RuneCountInString(s); return 1 <= n && n <= most }
-	button := func(e element) bool { return between(e.Text.Text, maxButton) && len(e.URL) <= maxURL }
+	button := func(e element) bool {
+		return between(e.Text.Text, maxButton) && len(e.URL) <= maxURL && len(e.Value) <= maxValue
+	}
 	switch b.Type {
 	case "header":
 		return b.Text != nil && b.Text.Type == "plain_text" && between(b.Text.Text, maxHeader)

@@ -229,6 +229,7 @@ func (w *writer) rest() {
 		set  bool
 	}{
 		{"by:", f.By != ""},
+		{"where:", f.Where != nil},
 		{"slack:", f.PageChannel+f.TicketChannel != ""},
 		{"owner:", f.Owner != ""},
 		{"runbook:", f.Runbook != ""},
@@ -241,7 +242,7 @@ func (w *writer) rest() {
 	if len(keys) > 0 {
 		w.lose("left out: %s", strings.Join(keys, ", "))
 	}
-	if len(o.Tiers) > 0 {
+	if o.Alerts(slo.Page) || o.Alerts(slo.Ticket) {
 		w.lose("its alerts are left out: OpenSLO has none over two windows")
 	} else {
 		w.lose("that it never alerts is left out")

@@ -217,8 +217,10 @@ flows:
   checkout:
     match: POST /api/checkout
     by: tenant.id
+    where: [service.version]
     owner: team-shop
     runbook: https://wiki.example/checkout
+    alerts: {tiers: off, outage: true}
     slos: [{faster_than: 300ms, for: 95%, window: month, timezone: Europe/Zurich}]
 `))
 	if err != nil {
@@ -262,7 +264,7 @@ spec:
 	}
 	wantLost := []string{
 		`shop-checkout-latency-300ms: match: and bad_when: are left out: the queries read the counters that slowburn writes`,
-		`shop-checkout-latency-300ms: left out: by:, owner:, runbook:`,
+		`shop-checkout-latency-300ms: left out: by:, where:, owner:, runbook:`,
 		`shop-checkout-latency-300ms: its alerts are left out: OpenSLO has none over two windows`,
 	}
 	if !slices.Equal(lost, wantLost) {

@@ -24,6 +24,10 @@ const (
 	Events = "slo_events_total" // counter per SLO, never reset
 	Errors = "slo_errors_total" // counter per SLO, never reset
 
+	// Of a flow whose traffic is missing: the events that come in 15 minutes at
+	// this time of the week. Absent while it comes. Gauge {sloth_service,slowburn_flow}.
+	TrafficMissing = "slowburn_flow_traffic_missing"
+
 	// When a version of a service was first seen, or seen again after the
 	// service ran without it: gauge {service,service_version}, Unix seconds.
 	VersionFirstSeen = "slowburn_service_version_first_seen_timestamp_seconds"
@@ -38,6 +42,15 @@ const (
 	PeriodBurnRate  = conventions.PromMetaSLOPeriodBurnRateRatioMetric
 	BudgetRemaining = conventions.PromMetaSLOPeriodErrorBudgetRemainingRatioMetric
 	Info            = conventions.PromMetaSLOInfoMetric
+)
+
+// What the judge says of an SLO, see package judge; each is absent while it says
+// nothing of the kind.
+const (
+	PageBurnRate   = "slo:alert_burn_rate:page"   // of an SLO that pages, over the long window that shows it
+	TicketBurnRate = "slo:alert_burn_rate:ticket" // of one that makes a ticket
+	BudgetSpent    = "slo:budget_spent:ratio"     // the greatest of the objective's shares that is spent
+	BudgetRunsOut  = "slo:budget_runs_out:seconds"
 )
 
 // Labels.
@@ -62,6 +75,16 @@ const (
 	SLOFlow   = "slowburn_flow"
 	AlertPage = "SlowburnBudgetBurnPage"
 	AlertTick = "SlowburnBudgetBurnTicket"
+
+	// Further alerts of an SLO, tickets: a share of its budget is spent (label
+	// Share, in percent), and it will be gone before its period ends.
+	AlertSpent   = "SlowburnBudgetSpent"
+	AlertRunsOut = "SlowburnBudgetRunsOut"
+	Share        = "slowburn_spent"
+
+	// Of a flow, a ticket: the traffic that comes at this time of the week
+	// does not come.
+	AlertNoTraffic = "SlowburnTrafficMissing"
 )
 
 // Values of Outcome.
@@ -86,6 +109,15 @@ func Alert(s slo.Severity) string {
 		return AlertPage
 	}
 	return AlertTick
+}
+
+// AlertBurnRate returns the name of the series on which the alert of a severity
+// fires.
+func AlertBurnRate(s slo.Severity) string {
+	if s == slo.Page {
+		return PageBurnRate
+	}
+	return TicketBurnRate
 }
 
 // SLO returns the labels that identify an SLO on all its series.

@@ -37,6 +37,11 @@ func (v Value) FaultAt(pos slo.Pos, path, fact, want string) {
 	v.Faults.Add(Fault{Pos: pos, Path: path, Fact: fact, Want: want})
 }
 
+// Warn warns of a value that is legal and hardly meant.
+func (v Value) Warn(fact, want string) {
+	v.Faults.Warn(Fault{Pos: v.Pos, Path: v.Path, Fact: fact, Want: want})
+}
+
 // Flawed reports what is wrong with the value, if anything, and whether it did.
 func (v Value) Flawed(f *Flaw) bool {
 	if f != nil {

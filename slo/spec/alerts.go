@@ -23,15 +23,26 @@ type alerts struct {
 	off          map[slo.Severity]bool
 	text         slo.AlertText
 	tiers        []tier // nil: slo.Tiers
+
+	outage  *outage // nil: no such alert
+	spent   []float64
+	runsOut bool
+}
+
+// outage is that outages are to page, and for unused where that was written.
+type outage struct {
+	at   source.Value
+	used bool
 }
 
 var (
-	alertsKeys   = []string{"page", "ticket", "name", "labels", "annotations", "tiers"}
+	alertsKeys   = []string{"page", "ticket", "outage", "spent", "runs_out", "name", "labels", "annotations", "tiers"}
 	severityKeys = []string{"slack", "labels", "annotations"}
 	tierKeys     = []string{"severity", "burn_rate", "long", "short"}
 )
 
-// read takes over what v says; what it does not say stays. An objective has no
+// read takes over what v says; what it does not say stays. Off silences what
+// levels around have asked for, not what the same map does. An objective has no
 // channel of its own.
 func (a *alerts) read(v source.Value, ofObjective bool) {
 	a.off = maps.Clone(a.off)
@@ -39,7 +50,8 @@ func (a *alerts) read(v source.Value, ofObjective bool) {
 		a.off = map[slo.Severity]bool{}
 	}
 	if isOff(v) {
-		a.off[slo.Page], a.off[slo.Ticket] = true, true
+		a.silence(slo.Page)
+		a.silence(slo.Ticket)
 		return
 	}
 	want := `want off, or a map such as {page: "#oncall", ticket: "#shop"}`
@@ -57,7 +69,10 @@ func (a *alerts) read(v source.Value, ofObjective bool) {
 		a.text.Annotations = merged(a.text.Annotations, annotations(v))
 	}
 	if v, ok := keys["tiers"]; ok {
-		a.tiers = tiers(v)
+		a.tiers = []tier{}
+		if !isOff(v) {
+			a.tiers = tiers(v)
+		}
 		for _, t := range a.tiers {
 			a.off[t.Severity] = false // whoever asks for them wants to hear of them
 		}
@@ -74,9 +89,11 @@ func (a *alerts) read(v source.Value, ofObjective bool) {
 		if !ok {
 			continue
 		}
-		if a.off[s.severity] = isOff(v); a.off[s.severity] {
+		if isOff(v) {
+			a.silence(s.severity)
 			continue
 		}
+		a.off[s.severity] = false
 		keys := map[string]source.Value{"slack": v}
 		if v.Kind == source.Table {
 			keys, _ = v.Keys(`want off, a Slack channel, or a map such as {slack: "#oncall", labels: {team: shop}}`, severityKeys)
@@ -93,6 +110,109 @@ func (a *alerts) read(v source.Value, ofObjective bool) {
 		if v, ok := keys["annotations"]; ok {
 			*s.annotations = merged(*s.annotations, annotations(v))
 		}
+	}
+	if v, ok := keys["outage"]; ok {
+		a.outage = nil
+		if yes(v) {
+			a.outage = &outage{at: v}
+		}
+	}
+	if v, ok := keys["spent"]; ok {
+		a.spent = spent(v)
+	}
+	if v, ok := keys["runs_out"]; ok {
+		a.runsOut = yes(v)
+	}
+}
+
+// silence turns all alerts of a severity off.
+func (a *alerts) silence(s slo.Severity) {
+	a.off[s] = true
+	if s == slo.Page {
+		a.outage = nil
+	} else {
+		a.spent, a.runsOut = nil, false
+	}
+}
+
+// yes reads true or false, or as YAML 1.1 has it, on or off.
+func yes(v source.Value) bool {
+	if v.Kind == source.Boolean && v.Text == "true" || v.Kind == source.Text && v.Text == "on" {
+		return true
+	}
+	if !isOff(v) {
+		v.Refuse("want true or false")
+	}
+	return false
+}
+
+// maxSpent is how many shares of a budget may make a ticket: one in ten.
+const maxSpent = 10
+
+// spent reads the shares of the budget whose spending makes a ticket.
+func spent(v source.Value) []float64 {
+	const want = "want shares of the budget such as [50%, 75%, 100%], or off"
+	if isOff(v) {
+		return nil
+	}
+	items := []source.Value{v}
+	if v.Kind == source.List {
+		items, _ = v.Elements(want)
+	}
+	if len(items) > maxSpent {
+		v.Fault(fmt.Sprintf("has %d shares", len(items)), fmt.Sprintf("want at most %d", maxSpent))
+		items = items[:maxSpent]
+	}
+	var out []float64
+	for _, item := range items {
+		s, ok := item.Line(want)
+		if !ok {
+			continue
+		}
+		share, bad := share(s)
+		if item.Flawed(bad) {
+			continue
+		}
+		if n := len(out); n > 0 && (share < out[n-1] || slo.Percent(share) == slo.Percent(out[n-1])) {
+			item.Fault(source.Brief(s)+" comes after "+slo.Percent(out[n-1]), "want them ascending, each once")
+			continue
+		}
+		out = append(out, share)
+	}
+	return out
+}
+
+// tooSlow says why an outage cannot be seen within seconds by what an objective
+// counts, or nothing.
+func tooSlow(o slo.Objective) string {
+	switch {
+	case o.Kind == slo.PromQL:
+		return "PromQL is counted once a minute, too late to page within seconds"
+	case o.Kind == slo.Fresh:
+		return "freshness is judged once a minute, too late to page within seconds"
+	case o.Slice > 0:
+		return "slices are judged when they end, too late to page within seconds"
+	default:
+		return ""
+	}
+}
+
+const wantOutage = "want it on an objective of requests, such as 99.9% succeed"
+
+// of reports whether outages of an objective page: where that is asked for, of
+// the objectives that can.
+func (a *outage) of(o slo.Objective) bool {
+	if a == nil || tooSlow(o) != "" {
+		return false
+	}
+	a.used = true
+	return true
+}
+
+// unused reports that outages are to page and no objective can tell of them.
+func (a *outage) unused() {
+	if a != nil && !a.used {
+		a.at.Fault("none of these objectives can tell of an outage within seconds", wantOutage)
 	}
 }
 

@@ -289,6 +289,65 @@ func TestBroken(t *testing.T) {
 		{"too many excludes", excluding(strings.Repeat("- {from: 2026-12-01, for: 2h}\n", maxExcludes+1)), []string{`4:1: exclude: has more than 200 excludes; want those left out that are over`}},
 		{"too many excludes that come again", excluding(strings.Repeat("- {every: sunday, at: 02:00, for: 2h}\n", maxRecurring+1)), []string{`4:1: exclude: has more than 50 excludes that come again; want fewer, each for several flows or days`}},
 
+		// Outages and budgets.
+		{"outage a channel", promise("{succeed: 99%, alerts: {outage: '#x'}}"), []string{`5:48: flows.checkout.slos[0].alerts.outage: is the text "#x"; want true or false`}},
+		{"runs_out a number", promise("{succeed: 99%, alerts: {runs_out: 3d}}"), []string{`5:50: flows.checkout.slos[0].alerts.runs_out: is the text "3d"; want true or false`}},
+		{"outage of slices", promise("{succeed: 99%, time_slice: 99%, alerts: {outage: true}}"), []string{
+			`5:65: flows.checkout.slos[0].alerts.outage: slices are judged when they end, too late to page within seconds; want it on an objective of requests, such as 99.9% succeed`,
+		}},
+		{"outage of freshness, beside another fault", promise("{fresh: 26h, names: x, alerts: {outage: true}}"), []string{
+			`5:29: flows.checkout.slos[0].names: unknown key; want name`,
+			`5:56: flows.checkout.slos[0].alerts.outage: freshness is judged once a minute, too late to page within seconds; want it on an objective of requests, such as 99.9% succeed`,
+		}},
+		{"outage of PromQL", checkout("slos: [{promql: {ratio: 'avg_over_time(a[$window])'}, target: 99%, alerts: {outage: on}}]"), []string{
+			`4:89: flows.checkout.slos[0].alerts.outage: PromQL is counted once a minute, too late to page within seconds; want it on an objective of requests, such as 99.9% succeed`,
+		}},
+		{"outage of a flow that counts no requests", checkout("match: /x", "alerts: {outage: true}", "slos: [fresh every 26h]"), []string{
+			`5:22: flows.checkout.alerts.outage: none of these objectives can tell of an outage within seconds; want it on an objective of requests, such as 99.9% succeed`,
+		}},
+		{"outage of a file that counts no requests", "service: shop\ndefaults: {alerts: {outage: true}}\nflows: {a: {match: /a, slos: [fresh every 26h]}}\n", []string{
+			`2:29: defaults.alerts.outage: none of these objectives can tell of an outage within seconds; want it on an objective of requests, such as 99.9% succeed`,
+		}},
+		{"outage of a broken objective", checkout("match: /x", "alerts: {outage: true}", "slos: [99 succeed, fresh every 26h]"), []string{
+			`6:12: flows.checkout.slos[0]: 99 has no unit; want a percentage such as 99%`,
+		}},
+		{"spent true", promise("{succeed: 99%, alerts: {spent: true}}"), []string{`5:47: flows.checkout.slos[0].alerts.spent: "true" is not a percentage; want one such as 75%`}},
+		{"spent a map", promise("{succeed: 99%, alerts: {spent: {at: 50%}}}"), []string{`5:47: flows.checkout.slos[0].alerts.spent: is a map; want shares of the budget such as [50%, 75%, 100%], or off`}},
+		{"spent nothing", promise("{succeed: 99%, alerts: {spent: []}}"), []string{`5:47: flows.checkout.slos[0].alerts.spent: is an empty list; want shares of the budget such as [50%, 75%, 100%], or off`}},
+		{"spent of all kinds of wrong", promise("{succeed: 99%, alerts: {spent: [0.5, 60, 0%, 0.05%, 75%, 75.0%, 50%, 120%, half]}}"), []string{
+			`5:48: flows.checkout.slos[0].alerts.spent[0]: 0.5 has no unit; want a percentage such as 50%`,
+			`5:53: flows.checkout.slos[0].alerts.spent[1]: 60 has no unit; want a percentage such as 60%`,
+			`5:57: flows.checkout.slos[0].alerts.spent[2]: 0% of a budget is nothing to tell of; want at least 0.1%`,
+			`5:61: flows.checkout.slos[0].alerts.spent[3]: 0.05% of a budget is nothing to tell of; want at least 0.1%`,
+			`5:73: flows.checkout.slos[0].alerts.spent[5]: 75.0% comes after 75%; want them ascending, each once`,
+			`5:80: flows.checkout.slos[0].alerts.spent[6]: 50% comes after 75%; want them ascending, each once`,
+			`5:85: flows.checkout.slos[0].alerts.spent[7]: 120% is more than the whole budget; want at most 100%`,
+			`5:91: flows.checkout.slos[0].alerts.spent[8]: "half" is not a percentage; want one such as 75%`,
+		}},
+		{"spent too often", promise("{succeed: 99%, alerts: {spent: [1%, 2%, 3%, 4%, 5%, 6%, 7%, 8%, 9%, 10%, 11%]}}"), []string{
+			`5:47: flows.checkout.slos[0].alerts.spent: has 11 shares; want at most 10`,
+		}},
+		{"two of severity and budget", promise("{succeed: 99%, alerts: {spend: 50%}}"), []string{
+			`5:40: flows.checkout.slos[0].alerts.spend: unknown key; want spent`,
+		}},
+
+		// Where.
+		{"where a map", checkout("match: /x", "slos: [9% succeed]", "where: {a: b}"), []string{
+			`6:12: flows.checkout.where: is a map; want a list of attributes such as [service.version, tenant.id], or off`,
+		}},
+		{"where nothing", checkout("match: /x", "slos: [9% succeed]", "where: []"), []string{
+			`6:12: flows.checkout.where: is an empty list; want a list of attributes such as [service.version, tenant.id], or off`,
+		}},
+		{"where of all kinds of wrong", checkout("match: /x", "slos: [9% succeed]", "where: [service.name, http.method, http.request.method, 'a b', [c]]"), []string{
+			`6:13: flows.checkout.where[0]: is the same for all requests of a flow; want it left out`,
+			`6:40: flows.checkout.where[2]: http.request.method is in the list already; want it once`,
+			`6:61: flows.checkout.where[3]: "a b" is not the name of an attribute; want a list of attributes such as [service.version, tenant.id], or off`,
+			`6:68: flows.checkout.where[4]: is a list; want a list of attributes such as [service.version, tenant.id], or off`,
+		}},
+		{"where everywhere", checkout("match: /x", "slos: [9% succeed]", "where: [a, b, c, d, e, f, g, h, i, j, k, l, m]"), []string{
+			`6:12: flows.checkout.where: has 13 attributes; want at most 12`,
+		}},
+
 		// Tiers.
 		{"no tiers", promise("{succeed: 99%, alerts: {tiers: []}}"), []string{`5:47: flows.checkout.slos[0].alerts.tiers: is an empty list; want a list of tiers such as {severity: page, burn_rate: 14.4, long: 1h, short: 5m}`}},
 		{"severity", promise("{succeed: 99%, alerts: {tiers: [{severity: warn, burn_rate: 2, long: 1h, short: 5m}]}}"), []string{`5:59: flows.checkout.slos[0].alerts.tiers[0].severity: "warn" is not a severity; want page or ticket`}},

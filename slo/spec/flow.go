@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -20,6 +21,7 @@ type level struct {
 	runbook   *source.Value // as written, with placeholders
 	labels    map[string]string
 	badWhen   slo.Selector
+	where     []string // nil: slo.DefaultWhere
 	window    time.Duration
 	calendar  slo.Unit
 	zone      *zone // nil: none is named
@@ -33,10 +35,10 @@ var (
 	fileKeys     = []string{"service", "slack", "defaults", "flows", "exclude"}
 	defaultsKeys = []string{
 		"window", "timezone", "slack", "alerts", "min_events", "owner", "runbook", "labels", "bad_when",
-		"framework",
+		"where", "framework",
 	}
 	flowKeys = []string{
-		"service", "match", "by", "bad_when", "slos", "window", "timezone", "slack", "alerts", "min_events",
+		"service", "match", "by", "bad_when", "where", "slos", "window", "timezone", "slack", "alerts", "min_events",
 		"owner", "runbook", "description", "labels", "framework",
 	}
 	byKeys = []string{"attribute", "limit"}
@@ -94,6 +96,7 @@ func readFile(name string, data []byte, others *formats, zones zones, faults *so
 	}
 	if slices.ContainsFunc(out, func(f slo.Flow) bool { return len(f.Objectives) > 0 }) {
 		base.zone.unused()
+		base.alerts.outage.unused()
 	}
 	return out
 }
@@ -118,6 +121,9 @@ func (l *level) read(keys map[string]source.Value) {
 	}
 	if v, ok := keys["bad_when"]; ok {
 		l.badWhen = selector(v, `want a map such as {http.response.status_code: ">=500"}`)
+	}
+	if v, ok := keys["where"]; ok {
+		l.where = where(v)
 	}
 	if v, ok := keys["min_events"]; ok {
 		l.minEvents = minEvents(v)
@@ -162,7 +168,7 @@ func readFlow(e source.Entry, around level, needsService bool) slo.Flow {
 		here.Missing("service", "want it in the flow or at the top of the file")
 	}
 	f.Service, f.Owner, f.PageChannel, f.TicketChannel = l.service, l.owner, l.alerts.page, l.alerts.ticket
-	f.Labels, f.BadWhen, f.Framework = l.labels, l.badWhen, l.framework
+	f.Labels, f.BadWhen, f.Where, f.Framework = l.labels, l.badWhen, l.where, l.framework
 	if l.runbook != nil {
 		f.Runbook = runbook(*l.runbook, f)
 	}
@@ -184,6 +190,9 @@ func readFlow(e source.Entry, around level, needsService bool) slo.Flow {
 	}
 	if l.zone != around.zone && len(f.Objectives) > 0 {
 		l.zone.unused()
+	}
+	if l.alerts.outage != around.alerts.outage && len(f.Objectives) > 0 {
+		l.alerts.outage.unused()
 	}
 	return f
 }
@@ -260,7 +269,7 @@ func runbook(v source.Value, f slo.Flow) string {
 const maxByLimit = 10_000
 
 // by reads the attribute a flow is split by, and into how many values at most.
-func by(v source.Value) (attribute string, limit int) {
+func by(v source.Value) (key string, limit int) {
 	const want = "want an attribute such as tenant.id, or {attribute: tenant.id, limit: 50}"
 	limit = slo.DefaultByLimit
 	if v.Kind == source.Table {
@@ -277,9 +286,50 @@ func by(v source.Value) (attribute string, limit int) {
 		}
 		v = name
 	}
+	key, _ = attribute(v, want)
+	return key, limit
+}
+
+// attribute reads the name of an attribute, as it is called today.
+func attribute(v source.Value, want string) (string, bool) {
 	s, ok := v.Line(want)
 	if ok && strings.ContainsFunc(s, source.NotInName) {
 		v.Fault(source.Quote(s)+" is not the name of an attribute", want)
+		ok = false
 	}
-	return current(s), limit
+	return current(s), ok
+}
+
+// where reads the attributes whose values are compared among good and bad
+// requests. The result is not nil.
+func where(v source.Value) []string {
+	const want = "want a list of attributes such as [service.version, tenant.id], or off"
+	out := []string{}
+	if isOff(v) {
+		return out
+	}
+	items := []source.Value{v}
+	if v.Kind == source.List {
+		items, _ = v.Elements(want)
+	}
+	if len(items) > slo.MaxWhere {
+		v.Fault(fmt.Sprintf("has %d attributes", len(items)), fmt.Sprintf("want at most %d", slo.MaxWhere))
+		items = items[:slo.MaxWhere]
+	}
+	for _, item := range items {
+		key, ok := attribute(item, want)
+		switch {
+		case !ok:
+		case key == "service.name":
+			item.Fault("is the same for all requests of a flow", "want it left out")
+		case slices.Contains(out, key):
+			item.Fault(key+" is in the list already", "want it once")
+		default:
+			if now := meant(key); now != "" {
+				item.Warn(source.Quote(key)+" is no attribute of OpenTelemetry's conventions", "want "+now+", unless your spans carry it")
+			}
+			out = append(out, key)
+		}
+	}
+	return out
 }

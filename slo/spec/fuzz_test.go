@@ -29,6 +29,7 @@ func FuzzParse(f *testing.F) {
 		"service: a\ndefaults: {timezone: Europe/Zurich, labels: {b: c}, bad_when: {status: error}, alerts: off}\nflows: {d: {match: /, slos: [9% succeed]}}\n" +
 			"exclude:\n- {from: 2026-10-25 02:30, to: 2026-10-25T03:00+01:00, flows: [d], why: e}\n- {every: [sunday, friday], at: 2:05, for: 1h, from: 2026-01-01, until: 2027-01-01}\n" +
 			"- {every: month, on: 31, at: '23:55', for: 5m, timezone: UTC}\n",
+		checkout("match: /x", "where: [service.version, kind]", "slos: [9% succeed]", "alerts: {outage: true, spent: [50%, 100%], runs_out: on, tiers: off}"),
 		excluding("- {from: 2026-03-29 02:30, for: 2h, timezone: Europe/Zurich}", "- {every: day, at: 24:00, for: 23h}"),
 		"slack: #shop\nflows:\n  a: &b [*b]\n  <<: !!str |\n    x\n? {y: [}\n",
 		"\ufeff---\r\nservice: \"\\u0000\\x41\"\r\nflows: {a: {page: #b}}\r\n...\r\n",
@@ -90,6 +91,13 @@ func checkFlow(t *testing.T, f *slo.Flow) {
 			t.Errorf("condition %+v", c)
 		}
 	}
+	keys := map[string]bool{}
+	for _, key := range f.Where {
+		if key == "" || older[key] != "" || keys[key] || len(f.Where) > slo.MaxWhere || strings.ContainsFunc(key, source.NotInName) {
+			t.Errorf("flow %q compares %q", f.Name, f.Where)
+		}
+		keys[key] = true
+	}
 	if f.By != "" && f.ByLimit < 1 {
 		t.Errorf("by %q keeps %d values", f.By, f.ByLimit)
 	}
@@ -131,6 +139,14 @@ func checkObjective(t *testing.T, o slo.Objective) {
 		if tier.Factor <= 0 || tier.Factor*o.Budget() >= 1 || tier.Short < slot || tier.Short >= tier.Long || tier.Long > o.Window ||
 			tier.Severity != slo.Page && tier.Severity != slo.Ticket {
 			t.Errorf("tier %+v of a target of %v over %v", tier, o.Target, o.Window)
+		}
+	}
+	if o.Outage && tooSlow(o) != "" {
+		t.Errorf("objective %+v is to page on outages", o)
+	}
+	for i, share := range o.Spent {
+		if share < leastShare || share > 1 || i > 0 && (share <= o.Spent[i-1] || slo.Percent(share) == slo.Percent(o.Spent[i-1])) {
+			t.Errorf("shares %v of a budget", o.Spent)
 		}
 	}
 	if d, bad := lookback(slo.Duration(o.Window)); bad != nil || d != o.Window {

@@ -22,6 +22,98 @@ import (
 func TestGood(t *testing.T) {
 	for _, tc := range []struct{ name, in, want string }{
 		{
+			name: "outages and budgets",
+			in: `
+service: shop
+defaults: {alerts: {outage: true, spent: [50%, 75%, 100%], runs_out: on, page: {labels: {severity: critical}}}}
+flows:
+  a:
+    match: /a
+    slos:
+      - 99.9% succeed
+      - 99.9% of minutes with 95% under 300ms
+      - fresh every 26h
+      - {promql: {ratio: 'avg_over_time(a[$window])'}, target: 99%}
+      - {succeed: 99%, name: b, alerts: {outage: off, spent: 80%, runs_out: false}}
+      - {succeed: 98%, name: c, alerts: {page: off}}
+      - {succeed: 97%, name: d, alerts: {page: off, outage: true, ticket: off, spent: [99.5%, 100%]}}
+      - {succeed: 96%, name: e, alerts: off}
+      - {succeed: 95%, name: f, alerts: {tiers: off}}
+  b: {match: /b, slos: [99% succeed], alerts: {ticket: off, outage: "on"}}
+  c: {match: /c, slos: [99% succeed, {succeed: 98%, name: d, alerts: {runs_out: true}}], alerts: off}
+`,
+			want: `
+f.yaml:5:3 shop/a
+  f.yaml:6:12 http.route is /a
+  f.yaml:8:9 availability: 99.9% succeed over 30d, min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h, page of outages, ticket at 50%, ticket at 75%, ticket at 100%, ticket before it runs out
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+  f.yaml:9:9 latency-300ms-slices: 99.9% of minutes with 95% under 300ms over 30d, min 1
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h, ticket at 50%, ticket at 75%, ticket at 100%, ticket before it runs out
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+  f.yaml:10:9 fresh-26h: 99% fresh every 26h over 30d, min 1
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h, ticket at 50%, ticket at 75%, ticket at 100%, ticket before it runs out
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+  f.yaml:11:9 promql: 99% good over 30d, min 1
+    ratio avg_over_time(a[$window])
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h, ticket at 50%, ticket at 75%, ticket at 100%, ticket before it runs out
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+  f.yaml:12:9 b: 99% succeed over 30d, min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h, ticket at 80%
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+  f.yaml:13:9 c: 98% succeed over 30d, min 3
+    ticket 3x 1d/2h, ticket 1x 3d/6h, ticket at 50%, ticket at 75%, ticket at 100%, ticket before it runs out
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+  f.yaml:14:9 d: 97% succeed over 30d, min 3
+    no tiers, page of outages, ticket at 99.5%, ticket at 100%
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+  f.yaml:15:9 e: 96% succeed over 30d, min 3
+    no tiers
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+  f.yaml:16:9 f: 95% succeed over 30d, min 3
+    no tiers, page of outages, ticket at 50%, ticket at 75%, ticket at 100%, ticket before it runs out
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+f.yaml:17:3 shop/b
+  f.yaml:17:14 http.route is /b
+  f.yaml:17:25 availability: 99% succeed over 30d, min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, page of outages
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+f.yaml:18:3 shop/c
+  f.yaml:18:14 http.route is /c
+  f.yaml:18:25 availability: 99% succeed over 30d, min 3
+    no tiers
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+  f.yaml:18:38 d: 98% succeed over 30d, min 3
+    no tiers, ticket before it runs out
+    "" map[] map[] page map[severity:critical] map[] ticket map[] map[]
+`,
+		},
+		{
+			name: "where",
+			in: `
+service: shop
+defaults: {where: [service.version, http.method, region]}
+flows:
+  a: {match: /a, slos: [99% succeed]}
+  b: {match: /b, slos: [99% succeed], where: off}
+  c: {match: /c, slos: [99% succeed], where: tenant.id}
+`,
+			want: `
+f.yaml:5:3 shop/a where=[service.version http.request.method region]
+  f.yaml:5:14 http.route is /a
+  f.yaml:5:25 availability: 99% succeed over 30d, min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+f.yaml:6:3 shop/b where=[]
+  f.yaml:6:14 http.route is /b
+  f.yaml:6:25 availability: 99% succeed over 30d, min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+f.yaml:7:3 shop/c where=[tenant.id]
+  f.yaml:7:14 http.route is /c
+  f.yaml:7:25 availability: 99% succeed over 30d, min 3
+    page 14.4x 1h/5m, page 6x 6h/30m, ticket 3x 1d/2h, ticket 1x 3d/6h
+`,
+		},
+		{
 			name: "two lines a promise",
 			in: `
 service: shop
@@ -365,7 +457,7 @@ f.yaml:11:3 shop/a page=#oncall ticket=@anna team="shop" tier="2"
     ticket 3x 1d/2h, ticket 1x 3d/6h
     "Slow" map[area:app x:z] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[wake:up] ticket map[severity:slack] map[]
   f.yaml:18:9 latency-2s: 99% under 2s over 30d, min 3
-    never alerts
+    no tiers
     "Checkout" map[area:app x:y] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[wake:up] ticket map[severity:slack] map[]
 f.yaml:19:3 shop/b page=#oncall team="shop" tier="1"
   f.yaml:20:12 http.route is /b
@@ -377,13 +469,13 @@ f.yaml:19:3 shop/b page=#oncall team="shop" tier="1"
     page 2x 1h/5m
     "" map[area:web] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[] ticket map[] map[]
   f.yaml:26:9 latency-2s: 99% under 2s over 30d, min 3
-    never alerts
+    no tiers
     "" map[area:web] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[] ticket map[] map[]
 f.yaml:27:3 shop/c page=#oncall team="shop" tier="1"
   f.yaml:27:14 http.route is /c
   f.yaml:5:14 bad when status is error
   f.yaml:27:38 availability: 99% succeed over 30d, min 3
-    never alerts
+    no tiers
     "" map[area:web] map[dashboard:https://grafana.example/d/{{ $labels.sloth_slo }}] page map[severity:page] map[] ticket map[] map[]
   f.yaml:27:51 latency-1s: 99% under 1s over 30d, min 3
     page 14.4x 1h/5m, page 6x 6h/30m
@@ -412,7 +504,7 @@ exclude:
 f.yaml:5:3 shop/a
   f.yaml:5:14 http.route is /a
   f.yaml:5:25 availability: 99% succeed over 30d, min 3
-    never alerts
+    no tiers
   f.yaml:8:5 left out: from 2026-12-01T02:00:00-05:00 for 2h in America/New_York database upgrade
   f.yaml:9:5 left out: from 2026-12-24T00:00:00+01:00 for 3d in Europe/Zurich 
   f.yaml:11:5 left out: every [Sunday] at 2h for 1h in Europe/Zurich backups
@@ -423,7 +515,7 @@ f.yaml:5:3 shop/a
 f.yaml:6:3 shop/b
   f.yaml:6:14 http.route is /b
   f.yaml:6:25 availability: 99% succeed over 30d, min 3
-    never alerts
+    no tiers
   f.yaml:9:5 left out: from 2026-12-24T00:00:00+01:00 for 3d in Europe/Zurich 
   f.yaml:10:5 left out: from 2026-11-30T21:15:00+01:00 for 2h45m in Europe/Zurich 
   f.yaml:11:5 left out: every [Sunday] at 2h for 1h in Europe/Zurich backups
@@ -445,6 +537,18 @@ f.yaml:6:3 shop/b
 	}
 }
 
+// TestDefaultWhere: the attributes that are compared unless a flow says others
+// can be written as its own, without a fault or warning.
+func TestDefaultWhere(t *testing.T) {
+	config, err := Parse("f.yaml", []byte(checkout("match: /x", "slos: [99% succeed]", "where: ["+strings.Join(slo.DefaultWhere, ", ")+"]")))
+	if err != nil || len(config.Warnings) > 0 {
+		t.Fatalf("Parse: %v, warnings %v", err, config.Warnings)
+	}
+	if got := config.Flows[0].Where; !slices.Equal(got, slo.DefaultWhere) {
+		t.Errorf("where: %v, want %v", got, slo.DefaultWhere)
+	}
+}
+
 // dump writes all that flows hold.
 func dump(flows []slo.Flow) string {
 	var b strings.Builder
@@ -459,6 +563,9 @@ func dump(flows []slo.Flow) string {
 		}
 		if f.By != "" {
 			fmt.Fprintf(&b, " by=%s/%d", f.By, f.ByLimit)
+		}
+		if f.Where != nil {
+			fmt.Fprintf(&b, " where=%v", f.Where)
 		}
 		for _, name := range slices.Sorted(maps.Keys(f.Labels)) {
 			fmt.Fprintf(&b, " %s=%q", name, f.Labels[name])
@@ -495,12 +602,21 @@ func dump(flows []slo.Flow) string {
 					fmt.Fprintf(&b, "    %s %s\n", q.name, q.text)
 				}
 			}
-			tiers := []string{"never alerts"}
+			tiers := []string{"no tiers"}
 			for _, t := range o.Tiers {
 				tiers = append(tiers, fmt.Sprintf("%s %gx %s/%s", t.Severity, t.Factor, slo.Duration(t.Long), slo.Duration(t.Short)))
 			}
 			if len(tiers) > 1 {
 				tiers = tiers[1:]
+			}
+			if o.Outage {
+				tiers = append(tiers, "page of outages")
+			}
+			for _, share := range o.Spent {
+				tiers = append(tiers, "ticket at "+slo.Percent(share))
+			}
+			if o.RunsOut {
+				tiers = append(tiers, "ticket before it runs out")
 			}
 			fmt.Fprintf(&b, "    %s\n", strings.Join(tiers, ", "))
 			if a := o.Alert; !reflect.DeepEqual(a, slo.AlertText{}) {

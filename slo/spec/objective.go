@@ -72,6 +72,9 @@ func objective(v source.Value, l level) (slo.Objective, bool) {
 		l.zone.unused()
 	}
 	if v.Faults.Len() > before {
+		if l.alerts.outage != nil {
+			l.alerts.outage.used = true // by whatever objective is meant
+		}
 		return o, false
 	}
 	o.Pos, o.Window = v.Pos, l.window
@@ -82,6 +85,10 @@ func objective(v source.Value, l level) (slo.Objective, bool) {
 		o.MinEvents = defaultMinEvents(o, l.minEvents)
 	}
 	o.Tiers, o.Alert = l.alerts.of(o.Target, o.Window), l.alerts.text
+	o.Outage, o.Spent, o.RunsOut = l.alerts.outage.of(o), l.alerts.spent, l.alerts.runsOut
+	if l.alerts.tiers == nil {
+		warnLowered(v, o)
+	}
 	return o, true
 }
 
@@ -232,6 +239,7 @@ func longForm(v source.Value, l *level) (o slo.Objective) {
 	if v, ok := keys["min_events"]; ok {
 		o.MinEvents = minEvents(v)
 	}
+	around := l.alerts.outage
 	if v, ok := keys["alerts"]; ok {
 		l.alerts.read(v, true)
 	}
@@ -255,6 +263,11 @@ func longForm(v source.Value, l *level) (o slo.Objective) {
 		return o // the misspelled key has been reported
 	}
 	readPromise(v, keys, &o)
+	if a := l.alerts.outage; a != nil && a != around {
+		if why := tooSlow(o); why != "" {
+			a.at.Fault(why, wantOutage)
+		}
+	}
 	return o
 }
 

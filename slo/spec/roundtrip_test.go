@@ -47,6 +47,7 @@ func TestRoundTripChanged(t *testing.T) {
 		"0.0000001%", "93%", "99.9999999%", "100%", "1ns", "10s", "1m", "5m", "1h", "36h", "28d", "104.3d1.7ns", "400d",
 		"week", "month", "quarter", "day", "monday", "31", "02:30", "UTC", "Europe/Zurich", "Pacific/Apia", "Africa/Casablanca",
 		"2026-10-25 02:30", "2026-03-29T01:00:00Z", "2026-11-01T01:30:00-05:00", "2000-01-01",
+		"50%", "75%", "service.version", "outage", "spent", "where",
 		"0", "1", "0.5", "1e3", "14.4", "0777", "1_000", "-1", "off", "true", "no", "page", "ticket", "a", "b",
 		`" x "`, `"\u2028"`, `"~"`, `"0x1"`, `"-"`, `"? a"`, `"a: b"`, `"a #b"`, `"'"`, `"\""`, `"\\"`, `"[a]"`, `"{a}"`, `"|"`, `"%a"`, `"!a"`,
 		`"a*"`, `">5"`, `"<=0.1"`, `"a,b"`, `"="`, `"<<"`, `"1:20"`, `"2026-01-01"`, `"yes"`, `"---"`, `"\ufeffx"`, `"a\tb"`, `"a\n\nb"`, `"\n"`,
@@ -172,6 +173,15 @@ var roundTrips = []struct{ name, in string }{
 	{"an identity that is the usual one", promise("{succeed: 99%, id: checkout-availability}")},
 	{"alerts", "service: s\ndefaults: {alerts: {name: N, labels: {a: b}, annotations: {c: \"d\\ne\"}, page: {slack: '#p', labels: {severity: x}, annotations: {g: h}}, ticket: off}}\n" +
 		"flows:\n  a: {match: /a, slos: [9% succeed], alerts: off}\n  b: {match: /b, slos: [9% succeed, {succeed: 8%, name: c, alerts: {page: off, ticket: {labels: {i: j}}}}]}\n"},
+	{"outages and budgets", "service: s\ndefaults: {alerts: {outage: true, page: {labels: {a: b}}, ticket: {annotations: {c: d}}}}\nflows:\n" +
+		"  a: {match: /a, slos: [9% succeed, 9% of minutes with 9% succeed, 9% fresh every 1h]}\n" +
+		"  b: {match: /b, slos: [{succeed: 9%, alerts: {outage: false, spent: [50%, 99.123456789%, 100%], runs_out: true}}, {succeed: 8%, name: c, alerts: {page: off}}]}\n" +
+		"  c: {match: /c, slos: [{succeed: 9%, alerts: {page: off, outage: true}}, {succeed: 8%, name: d, alerts: {ticket: off, spent: 75%}}]}\n" +
+		"  d: {match: /d, slos: [{succeed: 9%, alerts: {tiers: off, name: N}}, {succeed: 8%, name: e, alerts: {page: off, ticket: off, runs_out: on}}]}\n"},
+	{"outages and budgets without texts", promise("{succeed: 9%, alerts: {page: off, outage: true}}, {succeed: 8%, name: a, alerts: {ticket: off, spent: 75%}}, " +
+		"{succeed: 7%, name: b, alerts: {tiers: off, outage: true}}, {succeed: 6%, name: c, alerts: {tiers: [{severity: page, burn_rate: 1.01, long: 1h, short: 5m}], ticket: off, runs_out: true}}")},
+	{"where", "service: s\nflows:\n  a: {match: /a, slos: [9% succeed], where: [http.status_code, '500', kind, 'a,b']}\n  b: {match: /b, slos: [9% succeed], where: off}\n  c: {match: /c, slos: [9% succeed]}\n"},
+	{"where of all", "service: s\ndefaults: {where: tenant.id}\nflows:\n  a: {match: /a, slos: [9% succeed]}\n  b: {match: /b, slos: [9% succeed]}\n"},
 	{"defaults", "slack: \"#shop\"\ndefaults: {window: 4w, owner: a, runbook: \"https://wiki.example/{flow}\", min_events: 2, labels: {k: v}, bad_when: {status: error}, framework: express}\n" +
 		"flows: {a: {service: b, match: /, slos: [9% succeed], labels: {c: d}}, e: {service: f, match: GET *, slos: [{succeed: 9%, min_events: 3}, 9% of minutes with 99% succeed]}}\n"},
 	{"defaults of defaults", "service: s\ndefaults: {slack: '#x', min_events: 9, window: week, timezone: America/New_York}\n" +
@@ -216,6 +226,47 @@ func TestRoundTrip(t *testing.T) {
 			}
 			checkRoundTrip(t, config.Flows)
 		})
+	}
+}
+
+// TestAlertsOfTwoLevels reads every pair of alerts of a flow and of an objective
+// in it: what the objective asks for it gets, what it turns off is off but for
+// that, what it does not speak of is as the flow has it, and all is written such
+// that it reads back.
+func TestAlertsOfTwoLevels(t *testing.T) {
+	schema := compileSchema(t)
+	says := []string{
+		"off", "{page: off}", "{ticket: off}", "{page: off, ticket: off}", "{tiers: off}",
+		"{outage: true}", "{outage: off}", "{spent: [50%, 100%]}", "{spent: off}", "{runs_out: true}", "{runs_out: false}",
+		"{page: off, outage: true}", "{ticket: off, spent: 75%}", "{ticket: off, runs_out: on}", "{page: off, ticket: off, outage: true, runs_out: true}",
+		"{tiers: off, outage: true, spent: 1%}", "{tiers: [{severity: ticket, burn_rate: 2, long: 1h, short: 5m}], outage: true}",
+		"{page: {labels: {a: b}}}", "{ticket: {annotations: {c: d}}}", "{page: {labels: {a: b}}, outage: true}", "{tiers: off, ticket: {labels: {e: f}}, runs_out: true}",
+	}
+	for _, around := range says {
+		for _, own := range says {
+			text := checkout("match: /x", "alerts: "+around, "slos: [{succeed: 99%, alerts: "+own+"}, {succeed: 98%, name: flow}]")
+			config, err := Parse("f.yaml", []byte(text))
+			if err != nil {
+				t.Fatalf("%v\n%s", err, text)
+			}
+			o, flow := config.Flows[0].Objectives[0], config.Flows[0].Objectives[1]
+			asks := func(part string) bool { return strings.Contains(own, part) }
+			for _, tc := range []struct {
+				name            string
+				got, flow       bool
+				asked, silenced bool
+			}{
+				{"outage", o.Outage, flow.Outage, asks("outage: true"), own == "off" || asks("page: off") || asks("outage: off")},
+				{"spent", len(o.Spent) > 0, len(flow.Spent) > 0, asks("%"), own == "off" || asks("ticket: off") || asks("spent: off")},
+				{"runs_out", o.RunsOut, flow.RunsOut, asks("runs_out: true") || asks("runs_out: on"), own == "off" || asks("ticket: off") || asks("runs_out: false")},
+			} {
+				if want := tc.asked || tc.flow && !tc.silenced; tc.got != want {
+					t.Errorf("%s in a flow of %s: %s is %t, want %t", own, around, tc.name, tc.got, want)
+				}
+			}
+			checkRoundTrip(t, config.Flows)
+			checkSchema(t, schema, []byte(text))
+		}
 	}
 }
 

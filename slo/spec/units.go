@@ -23,20 +23,10 @@ func flaw(fact, want string) *source.Flaw { return &source.Flaw{Fact: fact, Want
 // ratio 0.999, exactly the float64 that is nearest to it. All of the events may
 // be wanted of a slice of time: other slices may miss it.
 func percent(s string, all bool) (float64, *source.Flaw) {
-	digits, hasSign := strings.CutSuffix(s, "%")
-	digits = strings.TrimSpace(digits)
-	n, isNumber := decimal(digits)
+	ratio, n, bad := percentage(s, "99.9%")
 	switch {
-	case !isNumber:
-		return 0, flaw(source.Quote(s)+" is not a percentage", "want one such as 99.9%")
-	case !hasSign:
-		meant := "99.9%"
-		if n > 0 && n < 1 {
-			meant = slo.Percent(n)
-		} else if n > 1 && n < 100 {
-			meant = source.Brief(digits) + "%"
-		}
-		return 0, flaw(source.Brief(digits)+" has no unit", "want a percentage such as "+meant)
+	case bad != nil:
+		return 0, bad
 	case n == 100 && all:
 		return 1, nil
 	case n == 100:
@@ -46,10 +36,48 @@ func percent(s string, all bool) (float64, *source.Flaw) {
 	case n == 0:
 		return 0, flaw("0% promises nothing", "want more than 0%")
 	}
-	// Not n/100: 99.9/100 may miss the float64 that 0.999 is.
-	ratio, _ := strconv.ParseFloat(digits+"e-2", 64)
 	if ratio < finest || slo.Budget(ratio) < finest {
 		return 0, flaw(source.Brief(s)+" is finer than one event in a billion", "want 0.0000001% to 99.9999999%")
+	}
+	return ratio, nil
+}
+
+// percentage reads digits with a percent sign, of which example is one: as a
+// ratio, and the number that is written.
+func percentage(s, example string) (ratio, n float64, bad *source.Flaw) {
+	digits, hasSign := strings.CutSuffix(s, "%")
+	digits = strings.TrimSpace(digits)
+	n, isNumber := decimal(digits)
+	switch {
+	case !isNumber:
+		return 0, 0, flaw(source.Quote(s)+" is not a percentage", "want one such as "+example)
+	case !hasSign:
+		meant := example
+		if n > 0 && n < 1 {
+			meant = slo.Percent(n)
+		} else if n > 1 && n < 100 {
+			meant = source.Brief(digits) + "%"
+		}
+		return 0, 0, flaw(source.Brief(digits)+" has no unit", "want a percentage such as "+meant)
+	}
+	// Not n/100: 99.9/100 may miss the float64 that 0.999 is.
+	ratio, _ = strconv.ParseFloat(digits+"e-2", 64)
+	return ratio, n, nil
+}
+
+// leastShare is the smallest share of a budget that is worth telling.
+const leastShare = 0.001
+
+// share reads a share of an error budget, up to all of it.
+func share(s string) (float64, *source.Flaw) {
+	ratio, n, bad := percentage(s, "75%")
+	switch {
+	case bad != nil:
+		return 0, bad
+	case n > 100:
+		return 0, flaw(source.Brief(s)+" is more than the whole budget", "want at most 100%")
+	case ratio < leastShare:
+		return 0, flaw(source.Brief(s)+" of a budget is nothing to tell of", "want at least "+slo.Percent(leastShare))
 	}
 	return ratio, nil
 }

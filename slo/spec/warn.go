@@ -112,6 +112,21 @@ func (w objectiveWarner) tiers() {
 	}
 }
 
+// warnLowered warns of an objective whose target leaves so much that one of the
+// usual alerts could never fire: the rate that is used instead is another alert.
+func warnLowered(v source.Value, o slo.Objective) {
+	for _, meant := range slo.Tiers(1, o.Window) { // with the factors as they are meant
+		i := slices.IndexFunc(o.Tiers, func(t slo.Tier) bool { return t.Severity == meant.Severity && t.Long == meant.Long })
+		if i < 0 || meant.Factor*o.Budget() < 1 {
+			continue
+		}
+		v.Warn(fmt.Sprintf("the usual %s alert of burn rate %s can never fire: %s burns at %.3g when everything is bad; it fires at %s instead",
+			meant.Severity, factor(meant.Factor), slo.Percent(o.Target), 1/o.Budget(), factor(o.Tiers[i].Factor)),
+			"want alerts: {tiers: …} if that is not meant")
+		return
+	}
+}
+
 // implied warns of an objective that is kept whenever another of the flow is:
 // 95% under 500ms beside 99% under 300ms. It can neither be broken nor alert
 // first.
@@ -138,7 +153,14 @@ func implies(strict, weak slo.Objective) bool {
 		strict.Target < weak.Target || strict.Threshold > weak.Threshold || strict.MinEvents > weak.MinEvents {
 		return false
 	}
-	// Whatever is bad for weak is bad for strict. So an alert of weak is no news
+	// Whatever is bad for weak is bad for strict, whose budget is no larger and
+	// is spent no later.
+	earlier := func(share float64) bool { return len(strict.Spent) > 0 && strict.Spent[0] <= share }
+	if weak.Outage && !strict.Outage || weak.RunsOut && !strict.RunsOut ||
+		slices.ContainsFunc(weak.Spent, func(share float64) bool { return !earlier(share) }) {
+		return false
+	}
+	// So an alert of weak is no news
 	// if strict has one over the same windows, at no more bad events.
 	return !slices.ContainsFunc(weak.Tiers, func(t slo.Tier) bool {
 		return !slices.ContainsFunc(strict.Tiers, func(s slo.Tier) bool {

@@ -45,7 +45,15 @@ func TestWarnings(t *testing.T) {
 			`5:16: flows.checkout.slos[0]: the page alert of burn rate 15.5 over 1h fires only when more than 93% of all requests are bad; want at most 8.333333, which half of them reaches`,
 		}},
 		{"three in four must be bad", promise("{faster_than: 1s, for: 95%, alerts: {tiers: [{severity: page, burn_rate: 15, long: 1h, short: 5m}]}}"), nil},
-		{"usual alerts of a low target", promise("9% succeed"), nil},
+		{"usual alerts of a low target", promise("94% succeed"), nil},
+		{"usual alerts that a target cannot reach", promise("90% succeed"), []string{
+			`5:16: flows.checkout.slos[0]: the usual page alert of burn rate 14.4 can never fire: 90% burns at 10 when everything is bad; it fires at 5 instead; want alerts: {tiers: …} if that is not meant`,
+		}},
+		{"usual tickets that a target cannot reach", promise("{succeed: 60%, alerts: {page: off}}"), []string{
+			`5:16: flows.checkout.slos[0]: the usual ticket alert of burn rate 3 can never fire: 60% burns at 2.5 when everything is bad; it fires at 1.25 instead; want alerts: {tiers: …} if that is not meant`,
+		}},
+		{"chosen alerts of a low target", promise("{succeed: 90%, alerts: {tiers: [{severity: page, burn_rate: 5, long: 1h, short: 5m}]}}"), nil},
+		{"no alerts of a low target", promise("{succeed: 9%, alerts: off}"), nil},
 		{"the budget is gone", promise("{succeed: 99.9%, alerts: {tiers: [{severity: ticket, burn_rate: 14.4, long: 3d, short: 6h}]}}"), []string{
 			`5:16: flows.checkout.slos[0]: the ticket alert of burn rate 14.4 over 3d fires when 144% of the budget of 30d is spent; want less than 10`,
 		}},
@@ -76,6 +84,14 @@ func TestWarnings(t *testing.T) {
 		{"more patience before it alerts", checkout("match: /x", "slos:", "  - {faster_than: 300ms, for: 99%, min_events: 50}", "  - 95% under 500ms"), nil},
 		{"alerts of its own", checkout("match: /x", "slos:",
 			"  - 99% under 300ms", "  - {faster_than: 500ms, for: 95%, alerts: {tiers: [{severity: page, burn_rate: 5, long: 10m, short: 1m}]}}"), nil},
+		{"an outage of its own", checkout("match: /x", "slos:", "  - 99% under 300ms", "  - {faster_than: 500ms, for: 95%, alerts: {outage: true}}"), nil},
+		{"a forecast of its own", checkout("match: /x", "slos:", "  - 99% under 300ms", "  - {faster_than: 500ms, for: 95%, alerts: {runs_out: true}}"), nil},
+		{"an earlier share of its own", checkout("match: /x", "slos:",
+			"  - {faster_than: 300ms, for: 99%, alerts: {spent: 100%}}", "  - {faster_than: 500ms, for: 95%, alerts: {spent: 50%}}"), nil},
+		{"a later share", checkout("match: /x", "slos:",
+			"  - {faster_than: 300ms, for: 99%, alerts: {spent: 50%, outage: true}}", "  - {faster_than: 500ms, for: 95%, alerts: {spent: 75%, outage: true}}"), []string{
+			`7:9: flows.checkout.slos[1]: "95% under 500ms" is kept whenever "99% under 300ms" on line 6 is, and never alerts before it; want one of them, or a promise that neither implies`,
+		}},
 		{"two targets of one kind", checkout("match: /x", "slos:", "  - {succeed: 99%, name: promised}", "  - {succeed: 99.9%, name: wanted}"), []string{
 			`6:9: flows.checkout.slos[0]: "99% succeed" is kept whenever "99.9% succeed" on line 7 is, and never alerts before it; want one of them, or a promise that neither implies`,
 		}},
@@ -101,6 +117,10 @@ func TestWarnings(t *testing.T) {
 		}},
 		{"split by a misspelling", checkout("match: /x", "by: user.idd", "slos: [99% succeed]"), []string{
 			`3:3: flows.checkout.by: user.idd is no attribute of OpenTelemetry's conventions; want user.id, unless your spans carry it`,
+		}},
+		{"a misspelling to compare by, told once", "service: shop\ndefaults: {where: [service.versoin, plan]}\n" +
+			"flows:\n  a: {match: /a, slos: [99% succeed]}\n  b: {match: /b, slos: [99% succeed]}\n", []string{
+			`2:20: defaults.where[0]: "service.versoin" is no attribute of OpenTelemetry's conventions; want service.version, unless your spans carry it`,
 		}},
 		{"attributes of one's own", checkout("match: {tenant.id: acme, shop.cart.items: \">3\", tier: gold, http.request.header.x-tier: gold}", "by: plan", "slos: [99% succeed]"), nil},
 		{"both generations", checkout("match: {http.method: GET, http.response.status_code: {not: 404}, net.host.name: shop.example}", "slos: [99% succeed]"), nil},

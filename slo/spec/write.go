@@ -146,17 +146,20 @@ func bare(f slo.Flow) slo.Flow {
 		o.Pos = slo.Pos{}
 		o.Calendar.Zone = bareZone(o.Calendar.Zone)
 		a := &o.Alert
-		alerts := func(s slo.Severity) bool {
-			return slices.ContainsFunc(o.Tiers, func(t slo.Tier) bool { return t.Severity == s })
-		}
-		if !alerts(slo.Page) { // what an alert says that there is not, nobody hears
+		if !o.Alerts(slo.Page) { // what an alert says that there is not, nobody hears
 			a.PageLabels, a.PageAnnotations = nil, nil
 		}
-		if !alerts(slo.Ticket) {
+		if !o.Alerts(slo.Ticket) {
 			a.TicketLabels, a.TicketAnnotations = nil, nil
 		}
+		if !o.Alerts(slo.Page) && !o.Alerts(slo.Ticket) {
+			o.Alert = slo.AlertText{}
+		}
 		if len(o.Tiers) == 0 {
-			o.Tiers, o.Alert = nil, slo.AlertText{}
+			o.Tiers = nil
+		}
+		if len(o.Spent) == 0 {
+			o.Spent = nil
 		}
 		for _, m := range []*map[string]string{
 			&a.Labels, &a.Annotations, &a.PageLabels, &a.TicketLabels, &a.PageAnnotations, &a.TicketAnnotations,
@@ -219,7 +222,7 @@ func writeDocument(flows []slo.Flow) []byte {
 	put(top, "service", text(flows[0].Service))
 	hoist(nodes, top, "slack")
 	if len(flows) > 1 {
-		hoist(nodes, defaults, "alerts", "framework", "owner", "runbook", "labels", "bad_when")
+		hoist(nodes, defaults, "alerts", "framework", "owner", "runbook", "labels", "bad_when", "where")
 		hoistSettings(objectives, promises, nodes, defaults, excluded == nil)
 	}
 	for i, n := range nodes {
@@ -278,6 +281,9 @@ func writeFlow(f *slo.Flow) *yaml.Node {
 	}
 	if len(f.BadWhen) > 0 {
 		put(n, "bad_when", writeSelector(f.BadWhen))
+	}
+	if f.Where != nil {
+		put(n, "where", writeWhere(f.Where))
 	}
 	slos := list()
 	for _, o := range f.Objectives {
@@ -364,6 +370,18 @@ func writeBy(f *slo.Flow) *yaml.Node {
 	return n
 }
 
+// writeWhere writes the attributes that are compared.
+func writeWhere(keys []string) *yaml.Node {
+	if len(keys) == 0 {
+		return plain("off")
+	}
+	n := list()
+	for _, key := range keys {
+		n.Content = append(n.Content, text(key))
+	}
+	return n
+}
+
 // writePromise writes what an objective promises, without its settings.
 func writePromise(o slo.Objective) *yaml.Node {
 	n := table()
@@ -427,17 +445,14 @@ func writeSettings(n *yaml.Node, o slo.Objective, all bool) {
 // writeAlerts writes the alerts of an objective, or returns nil where they are
 // the usual ones.
 func writeAlerts(o slo.Objective, all bool) *yaml.Node {
-	if len(o.Tiers) == 0 {
+	if !o.Alerts(slo.Page) && !o.Alerts(slo.Ticket) {
 		return plain("off")
 	}
 	a, n := o.Alert, table()
 	putText(n, "name", a.Name)
 	putTexts(n, "labels", a.Labels)
 	putTexts(n, "annotations", a.Annotations)
-	alerts := func(s slo.Severity) bool {
-		return slices.ContainsFunc(o.Tiers, func(t slo.Tier) bool { return t.Severity == s })
-	}
-	silent := func(t slo.Tier) bool { return !alerts(t.Severity) }
+	silent := func(t slo.Tier) bool { return !alertsBy(o, t.Severity) }
 	usual := !all && slices.Equal(o.Tiers, slices.DeleteFunc(slo.Tiers(o.Target, o.Window), silent))
 	for _, s := range []struct {
 		severity            slo.Severity
@@ -449,14 +464,18 @@ func writeAlerts(o slo.Objective, all bool) *yaml.Node {
 		m := table()
 		putTexts(m, "labels", s.labels)
 		putTexts(m, "annotations", s.annotations)
-		switch {
-		case alerts(s.severity) && len(m.Content) > 0:
+		switch texts := len(m.Content) > 0; {
+		case texts && o.Alerts(s.severity):
 			put(n, string(s.severity), m)
-		case !alerts(s.severity) && usual:
+			// Off could not have the texts for what is left of the severity.
+			usual = usual && alertsBy(o, s.severity)
+		case usual && !alertsBy(o, s.severity):
 			put(n, string(s.severity), plain("off"))
 		}
 	}
-	if !usual {
+	if !usual && len(o.Tiers) == 0 {
+		put(n, "tiers", plain("off"))
+	} else if !usual {
 		tiers := list()
 		for _, t := range o.Tiers {
 			item := table()
@@ -468,8 +487,29 @@ func writeAlerts(o slo.Objective, all bool) *yaml.Node {
 		}
 		put(n, "tiers", tiers)
 	}
+	if o.Outage || all && tooSlow(o) == "" {
+		put(n, "outage", plain(strconv.FormatBool(o.Outage)))
+	}
+	if len(o.Spent) > 0 || all {
+		put(n, "spent", writeSpent(o.Spent))
+	}
+	if o.RunsOut || all {
+		put(n, "runs_out", plain(strconv.FormatBool(o.RunsOut)))
+	}
 	if len(n.Content) == 0 {
 		return nil
+	}
+	return n
+}
+
+// writeSpent writes the shares of the budget that make a ticket.
+func writeSpent(shares []float64) *yaml.Node {
+	if len(shares) == 0 {
+		return plain("off")
+	}
+	n := list()
+	for _, share := range shares {
+		n.Content = append(n.Content, writePercent(share))
 	}
 	return n
 }

@@ -48,6 +48,44 @@ flows:
 `,
 		},
 		{
+			name: "outages, budgets and where",
+			in: `
+service: shop
+defaults: {where: [service.version, tenant.id], alerts: {spent: [50%, 100%]}}
+flows:
+  a: {match: /a, slos: [99% succeed, {succeed: 98%, name: b, alerts: {page: off, outage: true}}]}
+  c: {match: /c, slos: [99% succeed], alerts: {page: {labels: {severity: critical}}, outage: true}}
+  d: {match: /d, slos: [{succeed: 99%, alerts: {page: off, outage: true}}], alerts: {page: {labels: {severity: critical}}, runs_out: true}}
+`,
+			want: `-- shop.yaml --
+service: shop
+defaults: {where: [service.version, tenant.id]}
+flows:
+  a:
+    match: /a
+    slos:
+      - {succeed: 99%, alerts: {spent: [50%, 100%]}}
+      - {succeed: 98%, name: b, alerts: {page: off, outage: true, spent: [50%, 100%]}}
+  c:
+    match: /c
+    slos:
+      - succeed: 99%
+        alerts: {page: {labels: {severity: critical}}, outage: true, spent: [50%, 100%]}
+  d:
+    match: /d
+    slos:
+      - succeed: 99%
+        alerts:
+          page: {labels: {severity: critical}}
+          tiers:
+            - {severity: ticket, burn_rate: 3, long: 1d, short: 2h}
+            - {severity: ticket, burn_rate: 1, long: 3d, short: 6h}
+          outage: true
+          spent: [50%, 100%]
+          runs_out: true
+`,
+		},
+		{
 			name: "what all flows say",
 			in: `
 service: shop
@@ -298,6 +336,16 @@ alerts:
     - {severity: page, burn_rate: 6, long: 6h, short: 30m}
     - {severity: ticket, burn_rate: 3, long: 1d, short: 2h}
     - {severity: ticket, burn_rate: 1, long: 3d, short: 6h}
+  outage: false
+  spent: off
+  runs_out: false
+`},
+		{"everything that alerts", "{faster_than: 1s, for: 99%, alerts: {tiers: off, outage: true, spent: [50%, 100%], runs_out: true}}", `faster_than: 1s
+for: 99%
+name: latency-1s
+window: 30d
+min_events: 3
+alerts: {tiers: off, outage: true, spent: [50%, 100%], runs_out: true}
 `},
 		{"a calendar window", "{fresh: 26h, window: month, alerts: off, id: x}", `fresh: 26h
 for: 99%
@@ -313,7 +361,10 @@ target: 99%
 time_slice: {target: 95%, length: 1m}
 name: promql-slices
 window: 7d
-alerts: {tiers: [{severity: page, burn_rate: 2, long: 1h, short: 5m}]}
+alerts:
+  tiers: [{severity: page, burn_rate: 2, long: 1h, short: 5m}]
+  spent: off
+  runs_out: false
 `},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
