@@ -27,7 +27,7 @@ race: ## run the tests under the race detector, long simulations left out (needs
 	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m ./...
 
 e2e: ## run the long end-to-end tests: kill -9, a page in real time, generated tests
-	$(GO) test -tags e2e -run '^TestE2E' -timeout 30m -v ./cmd/slowburn ./alerts/rulegen ./dashboards/web
+	$(GO) test -tags e2e -run '^TestE2E' -timeout 30m -v ./cmd/slowburn ./alerts/alertmanager ./alerts/rulegen ./dashboards/web
 
 lint: ## gofumpt, vet, staticcheck
 	@fmt="$$($(GOFUMPT) -l .)"; if [ -n "$$fmt" ]; then echo "not gofumpt-formatted:"; echo "$$fmt"; exit 1; fi

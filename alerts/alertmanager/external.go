@@ -3,6 +3,7 @@ package alertmanager
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -85,6 +86,8 @@ type External struct {
 	mu      sync.Mutex
 	alerts  map[uint64]*notifier.Alert // by their labels
 	tries   int
+	sent    int                  // alerts handed to the notifier so far
+	asked   map[string]int       // how many of them each Alertmanager was asked to take, by address
 	failing map[string]time.Time // since when, by address
 	clients map[*http.Client]bool
 }
@@ -114,7 +117,7 @@ func NewExternal(o ExternalOptions) (*External, error) {
 	}
 	e := &External{
 		targets: map[string][]*targetgroup.Group{}, logger: o.Logger, running: make(chan struct{}),
-		alerts: map[uint64]*notifier.Alert{}, failing: map[string]time.Time{}, clients: map[*http.Client]bool{},
+		alerts: map[uint64]*notifier.Alert{}, failing: map[string]time.Time{}, clients: map[*http.Client]bool{}, asked: map[string]int{},
 	}
 	e.life, e.end = context.WithCancel(context.Background())
 	if o.ExternalURL != nil {
@@ -174,7 +177,15 @@ func (e *External) Notify(ctx context.Context, _ string, alerts ...*rules.Alert)
 		e.alerts[a.Hash()] = a
 	}
 	e.mu.Unlock()
-	e.manager.Send(out...)
+	e.send(out)
+}
+
+// send hands alerts to the notifier.
+func (e *External) send(alerts []*notifier.Alert) {
+	e.mu.Lock()
+	e.sent += len(alerts)
+	e.mu.Unlock()
+	e.manager.Send(alerts...)
 }
 
 // retry sends again what an Alertmanager may have missed, until ctx ends.
@@ -202,7 +213,7 @@ func (e *External) retry(ctx context.Context) {
 		before = e.tries
 		e.mu.Unlock()
 		if due {
-			e.manager.Send(again...)
+			e.send(again)
 		}
 	}
 }
@@ -224,6 +235,7 @@ func (e *External) Run(ctx context.Context) error {
 	e.retry(ctx)
 	cut := time.AfterFunc(drainFor, e.end)
 	defer cut.Stop()
+	e.drain()
 	e.manager.Stop()
 	<-done
 	e.mu.Lock()
@@ -232,6 +244,33 @@ func (e *External) Run(ctx context.Context) error {
 		c.CloseIdleConnections()
 	}
 	return nil
+}
+
+// drain waits until all alerts were tried, or the life of requests has ended. The
+// notifier does not wait for those that are under way when it is stopped.
+func (e *External) drain() {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !e.drained() {
+		select {
+		case <-tick.C:
+		case <-e.life.Done():
+			return
+		}
+	}
+}
+
+// drained reports whether each Alertmanager was asked to take all alerts.
+func (e *External) drained() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	asked := 0
+	for _, n := range e.asked {
+		if n >= e.sent {
+			asked++
+		}
+	}
+	return e.sent == 0 || asked == len(e.urls)
 }
 
 // FailingSince returns since when no Alertmanager has taken alerts, or the zero
@@ -255,6 +294,10 @@ func (e *External) FailingSince() time.Time {
 //
 // It is called by the notifier, for each Alertmanager in a goroutine of its own.
 func (e *External) do(ctx context.Context, client *http.Client, r *http.Request) (*http.Response, error) {
+	var alerts []json.RawMessage
+	if body, err := r.GetBody(); err == nil {
+		_ = json.NewDecoder(body).Decode(&alerts) // the notifier has written it
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(e.life, cancel)()
@@ -269,6 +312,7 @@ func (e *External) do(ctx context.Context, client *http.Client, r *http.Request)
 	e.clients[client] = true
 	e.tries++
 	where := r.URL.String()
+	e.asked[where] += len(alerts)
 	_, known := e.failing[where]
 	switch failed := err != nil || resp.StatusCode/100 != 2; {
 	case !failed:
